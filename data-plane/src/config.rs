@@ -1,0 +1,96 @@
+//! What the data plane is told at its start. Plain values: the control plane's `config` reads files and flags.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Settings of the request path of one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name of the tier in `Via` and `Server`: `tiergate-cluster` or `tiergate-namespace`.
+    pub tier: &'static str,
+    /// Where plain HTTP is served.
+    pub http_addresses: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub https_addresses: Vec<SocketAddr>,
+    /// Peers that may speak for a client with `X-Forwarded-*`, `X-Real-IP` and `X-Request-ID`. Empty: nobody.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Address that upstream connections come from. None: the kernel chooses.
+    pub upstream_source_address: Option<IpAddr>,
+    /// Whether requests to upstreams carry `Via` (RFC 9110 §7.6.3).
+    pub via: bool,
+    /// What downstream may ask of us.
+    pub limits: Limits,
+    /// How long we wait.
+    pub timeouts: Timeouts,
+}
+
+/// Upper bounds. Each has a counter: `tiergate_proxy_errors_total{reason}` or one that its field names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head. More: 431.
+    pub head_bytes_max: usize,
+    /// Fields of a request head. More: 431.
+    pub headers_max: usize,
+    /// Bytes of a request body; 0 is no limit. More: 413.
+    pub body_bytes_max: u64,
+    /// Open downstream connections of the process. More: closed at once, `tiergate_client_connections_total{result="refused"}`.
+    pub connections_max: usize,
+    /// Concurrent HTTP/2 streams of one downstream connection. More: refused by `REFUSED_STREAM`.
+    pub streams_max: u32,
+    /// Idle upstream connections kept per endpoint and worker. More: closed.
+    pub upstream_idle_max: usize,
+    /// Tries of one request, the first included. A further one needs a request that may be repeated.
+    pub tries_max: u32,
+}
+
+/// Waits. Every one ends in an answer or a closed connection, and in a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TLS handshake, from the accepted connection.
+    pub tls_handshake: Duration,
+    /// From the first byte of a request to the end of its head. Then: closed.
+    pub head_read: Duration,
+    /// Between two pieces of a request body. Then: 408.
+    pub body_read: Duration,
+    /// Downstream connection without a request. Then: closed.
+    pub downstream_idle: Duration,
+    /// TCP connect to an endpoint. Then: the next endpoint, or 504.
+    pub connect: Duration,
+    /// From the sent request to the head of the response. Then: 504.
+    pub response_head: Duration,
+    /// Between two pieces of a response body, and of an upgraded connection in both directions. Then: reset.
+    pub response_body: Duration,
+    /// Pooled upstream connection without a request. Then: closed.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 32 * 1024,
+            headers_max: 100,
+            body_bytes_max: 0,
+            connections_max: 16_384,
+            streams_max: 128,
+            upstream_idle_max: 64,
+            tries_max: 3,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Duration::from_secs(10),
+            head_read: Duration::from_secs(15),
+            body_read: Duration::from_secs(60),
+            downstream_idle: Duration::from_secs(75),
+            connect: Duration::from_secs(5),
+            response_head: Duration::from_secs(60),
+            response_body: Duration::from_secs(60),
+            upstream_idle: Duration::from_secs(60),
+        }
+    }
+}

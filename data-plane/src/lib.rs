@@ -1,0 +1,16 @@
+//! Forwards requests. Knows only its snapshot: no Kubernetes, no database, no configuration file.
+//!
+//! # Life of a request
+//!
+//! `listener` accepts the connection; `tls` ends TLS with the certificate of the name the client asked for; `http` reads
+//! the request and holds the limits; `proxy` loads **one** snapshot, finds the route, rewrites the head, picks an
+//! endpoint and sends the request upstream. An error knows what the client sees and what it is called in metrics and logs.
+//!
+//! The modules stand in the order in which a request meets them.
+
+pub mod config;
+pub mod host;
+pub mod metrics;
+pub mod net;
+pub mod snapshot;
+pub mod table;

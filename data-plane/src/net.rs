@@ -1,0 +1,136 @@
+//! The network as the tiers see it: the one seam between our code and sockets.
+//!
+//! The product uses [`TokioNet`]; the simulator brings its own. Nothing else may open a socket.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Opens listeners and connections.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// A bound listener.
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// Binds `address`. Several workers of one process may bind the same one; the kernel spreads connections over them.
+    fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Connects to `to`, from `from` when one is given. Waits without limit: the caller sets one.
+    fn connect(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The addresses of a name. Only for the API server's name in a kubeconfig: the request path never resolves.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+}
+
+/// Accepts connections.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Stream;
+
+    /// The bound address, with the port that the kernel chose when 0 was asked for.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The next connection and the address of its peer. Errors of single connections are logged and passed over; when
+    /// the process is out of file descriptors it waits and tries again.
+    fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
+}
+
+/// The kernel's TCP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioNet;
+
+/// Connections that wait to be accepted, per listener; the kernel drops further SYNs and counts them (`ListenOverflows`).
+const ACCEPT_QUEUE_MAX: u32 = 4096;
+
+/// How long to wait when `accept` fails for want of file descriptors or memory.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+// === impl TokioNet ===
+
+impl Net for TokioNet {
+    type Stream = TcpStream;
+    type Listener = TcpListener;
+
+    async fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = socket_for(address.ip())?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        socket.listen(ACCEPT_QUEUE_MAX)
+    }
+
+    async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+        let socket = socket_for(to.ip())?;
+        if let Some(from) = from.filter(|from| from.is_ipv4() == to.is_ipv4()) {
+            // Without this every connection would need a port of its own, whoever it goes to (IP_BIND_ADDRESS_NO_PORT).
+            #[cfg(target_os = "linux")]
+            socket2::SockRef::from(&socket).set_bind_address_no_port(true)?;
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        let stream = socket.connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+}
+
+fn socket_for(address: IpAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Self::local_addr(self)
+    }
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match Self::accept(self).await {
+                Ok((stream, peer)) => {
+                    if stream.set_nodelay(true).is_ok() {
+                        return (stream, peer);
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, reason = "accept_failed", "cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+}
+
+/// The peer went away before we took the connection: no trouble of ours.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}

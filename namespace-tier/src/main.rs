@@ -1,0 +1,2 @@
+//! Tier.
+fn main() {}

@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -79,7 +81,7 @@ impl Net for TokioNet {
         if let Some(from) = from.filter(|from| from.is_ipv4() == to.is_ipv4()) {
             // Without this every connection would need a port of its own, whoever it goes to (IP_BIND_ADDRESS_NO_PORT).
             #[cfg(target_os = "linux")]
-            socket2::SockRef::from(&socket).set_bind_address_no_port(true)?;
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
             socket.bind(SocketAddr::new(from, 0))?;
         }
         let stream = socket.connect(to).await?;

@@ -1,1 +1,12 @@
-//! Sim.
+//! The cluster around the tiers: modelled once, run in real time on loopback (`tiergate-sim up`) and, later, simulated.
+//!
+//! The API server ([`api`]) keeps the objects. The [`actors`] and the [`kubelet`] speak to it through an ordinary kube
+//! client over the network, as they do in a real cluster; nothing here reaches into the store behind its back.
+//! [`local`] puts them together.
+
+pub mod actors;
+pub mod api;
+pub mod echo;
+pub mod kubelet;
+pub mod local;
+pub mod story;

@@ -1,0 +1,1 @@
+//! The controllers of the cluster: scheduler, ReplicaSet, Deployment, EndpointSlice, namespace, ServiceAccount, garbage.

@@ -1,0 +1,1 @@
+//! Unknown and mistyped fields, by the types of k8s-openapi. Pure.

@@ -1,0 +1,1 @@
+//! The built-in server that stands for every image we do not have.

@@ -1,0 +1,1 @@
+//! One node: runs its pods as processes or echo servers, and says how they are.

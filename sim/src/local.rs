@@ -1,0 +1,1 @@
+//! The local cluster: `tiergate-sim up`.

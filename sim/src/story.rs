@@ -1,0 +1,1 @@
+//! The objects of the seed's story: one cluster tier, two tenants, four applications.

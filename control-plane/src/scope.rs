@@ -1,0 +1,129 @@
+//! What a tier looks at. Pure.
+//!
+//! In: the tier's settings. Out: which objects are watched, and which Ingresses are ours. A scope never widens: what is
+//! outside is neither watched nor served.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The controller that an IngressClass must name for its Ingresses to be ours.
+pub const CONTROLLER: &str = "tiergate.dev/ingress";
+
+/// What a tier looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The only namespace that is watched, with namespaced requests only. None: all of them.
+    pub namespace: Option<String>,
+    /// The classes that are served.
+    pub classes: Vec<String>,
+    /// Whether Ingresses that name no class are served as well.
+    pub without_class: bool,
+    /// Whether IngressClass objects are watched, so that a class of another controller is left alone. They are cluster-wide
+    /// objects, so a namespace tier goes by the names of [`Self::classes`] alone.
+    pub reads_ingress_classes: bool,
+    /// The Service that gets the requests that no rule matches. Its first port is used.
+    pub default_backend: Option<ObjectName>,
+    /// The TLS Secret for names that no other certificate covers.
+    pub default_certificate: Option<ObjectName>,
+}
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Its namespace; empty for an object of the cluster.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Why a text is no [`ObjectName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not of the form NAMESPACE/NAME")]
+pub struct InvalidObjectName(String);
+
+// === impl Scope ===
+
+impl Scope {
+    /// Whether objects of this namespace are looked at.
+    #[must_use]
+    pub fn covers_namespace(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+
+    /// Whether this is one of the classes that are served.
+    #[must_use]
+    pub fn names_class(&self, class: &str) -> bool {
+        self.classes.iter().any(|own| own == class)
+    }
+}
+
+// === impl ObjectName ===
+
+impl ObjectName {
+    /// A name from its parts.
+    #[must_use]
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = InvalidObjectName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidObjectName> {
+        let is_name = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 253
+                && part.bytes().all(|b| {
+                    b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.')
+                })
+        };
+        match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self::new(namespace, name))
+            }
+            _ => Err(InvalidObjectName(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_name_is_a_namespace_a_slash_and_a_name() {
+        assert_eq!(
+            "kube-system/error-pages".parse(),
+            Ok(ObjectName::new("kube-system", "error-pages"))
+        );
+        for text in ["", "a", "a/", "/a", "a/b/c", "A/b", "a b/c", "a/b\n"] {
+            let error = text.parse::<ObjectName>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{text:?} is not of the form NAMESPACE/NAME")
+            );
+        }
+    }
+
+    #[test]
+    fn a_scope_covers_its_namespace_and_all_of_them_without_one() {
+        let mut scope = Scope::default();
+        assert!(scope.covers_namespace("a") && scope.covers_namespace("b"));
+        scope.namespace = Some("a".to_owned());
+        assert!(scope.covers_namespace("a") && !scope.covers_namespace("b"));
+    }
+}

@@ -7,6 +7,8 @@
 pub mod actors;
 pub mod api;
 pub mod echo;
+pub mod images;
 pub mod kubelet;
 pub mod local;
+pub mod stop;
 pub mod story;

@@ -8,6 +8,8 @@
 //!
 //! The modules stand in the order in which a change meets them.
 
+pub mod config;
 pub mod platform;
 pub mod publish;
 pub mod scope;
+pub mod telemetry;

@@ -1,0 +1,164 @@
+//! Where requests come in, and where they go out. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::super::key::{About, Arity, Default, Key, Place, Tier, Tiers, Unfit};
+use super::super::value;
+use super::{ABOUT, NOT_YET};
+
+/// Where plain HTTP is served.
+pub const HTTP_ADDRESS: Key<SocketAddr> = Key {
+    about: About {
+        name: "http_address",
+        arity: Arity::List,
+        placeholder: "IP:PORT",
+        form: "IP:PORT",
+        example: "0.0.0.0:8080",
+        default: Default::Value("0.0.0.0:8080"),
+        meaning: "Addresses that serve plain HTTP, HTTP/1.1 and HTTP/2 with prior knowledge. `none`: not at all. Port 0: \
+                  a free one.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Where HTTPS is served.
+pub const HTTPS_ADDRESS: Key<SocketAddr> = Key {
+    about: About {
+        name: "https_address",
+        arity: Arity::List,
+        placeholder: "IP:PORT",
+        form: "IP:PORT",
+        example: "0.0.0.0:8443",
+        default: Default::Value("0.0.0.0:8443"),
+        meaning: "Addresses that serve HTTPS, HTTP/1.1 and HTTP/2 by ALPN. `none`: not at all. Port 0: a free one.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// The admin port.
+pub const ADMIN_ADDRESS: Key<SocketAddr> = Key {
+    about: About {
+        name: "admin_address",
+        placeholder: "IP:PORT",
+        form: "IP:PORT",
+        example: "0.0.0.0:10254",
+        default: Default::Value("0.0.0.0:10254"),
+        meaning: "Address of /livez, /readyz, /metrics and /debug. Whoever reaches it may read all routes and change the \
+                  log level: keep it inside the cluster.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Peers that may speak for a client.
+pub const TRUSTED_PROXIES: Key<IpNet> = Key {
+    about: About {
+        name: "trusted_proxies",
+        arity: Arity::List,
+        placeholder: "CIDR",
+        form: "a network such as 10.0.0.0/8 or an address",
+        example: "10.244.0.0/16",
+        default: Default::Value("none"),
+        meaning: "Peers whose X-Forwarded-*, X-Real-IP and X-Request-ID are continued. Those of all others are replaced.",
+        ..ABOUT
+    },
+    parse: value::network,
+};
+
+/// Where upstream connections come from.
+pub const UPSTREAM_SOURCE_ADDRESS: Key<IpAddr> = Key {
+    about: About {
+        name: "upstream_source_address",
+        placeholder: "IP",
+        form: "an IP address",
+        example: "10.244.1.7",
+        default: Default::Nothing("the kernel chooses"),
+        meaning: "Address that connections to upstreams come from.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Whether requests say which way they took.
+pub const VIA: Key<bool> = Key {
+    about: About {
+        name: "via",
+        place: Place::File,
+        form: "true or false",
+        example: "true",
+        default: Default::Value("true"),
+        meaning: "Whether requests to upstreams carry Via (RFC 9110 §7.6.3).",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Who owns the address of the cluster.
+pub const VIP_MODE: Key<()> = Key {
+    about: About {
+        name: "vip_mode",
+        tiers: Tiers::Only(Tier::Cluster),
+        placeholder: "MODE",
+        form: "none, external, routed, l2 or keepalived",
+        example: "none",
+        default: Default::Value("none"),
+        meaning: "Who moves the address of the cluster between nodes. This version has `none`: it binds the addresses it is \
+                  given, and who moves them is not its affair.",
+        ..ABOUT
+    },
+    parse: |_, text| match text {
+        "none" => Ok(()),
+        "external" | "routed" | "l2" | "keepalived" => Err(NOT_YET),
+        _ => Err(Unfit::Form),
+    },
+};
+
+/// The address that a later version moves.
+pub const VIP_ADDRESS: Key<()> = Key {
+    about: About {
+        name: "vip_address",
+        tiers: Tiers::Only(Tier::Cluster),
+        arity: Arity::List,
+        placeholder: "CIDR",
+        form: "none",
+        example: "none",
+        default: Default::Value("none"),
+        meaning: "The address that vip_mode moves. Not available in this version.",
+        ..ABOUT
+    },
+    parse: |_, _| Err(NOT_YET),
+};
+
+/// The interface of that address.
+pub const VIP_INTERFACE: Key<()> = Key {
+    about: About {
+        name: "vip_interface",
+        tiers: Tiers::Only(Tier::Cluster),
+        placeholder: "NAME",
+        form: "nothing",
+        example: "",
+        default: Default::Nothing("none"),
+        meaning: "The network interface that gets vip_address. Not available in this version.",
+        ..ABOUT
+    },
+    parse: |_, _| Err(NOT_YET),
+};
+
+/// Addresses for the status of Ingresses.
+pub const PUBLISH_ADDRESS: Key<()> = Key {
+    about: About {
+        name: "publish_address",
+        arity: Arity::List,
+        placeholder: "ADDRESS",
+        form: "none",
+        example: "none",
+        default: Default::Value("none"),
+        meaning: "Addresses for the status of Ingresses. Not available in this version, which writes no status.",
+        ..ABOUT
+    },
+    parse: |_, _| Err(NOT_YET),
+};

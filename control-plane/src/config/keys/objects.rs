@@ -1,0 +1,95 @@
+//! Which objects are looked at, and what they default to. Pure.
+
+use super::super::key::{About, Arity, Default, Key, Tier, Tiers, Unfit};
+use super::super::value;
+use super::{ABOUT, EXPLAINED};
+use crate::scope::ObjectName;
+
+/// The namespace of a namespace tier.
+pub const WATCH_NAMESPACE: Key<String> = Key {
+    about: About {
+        name: "watch_namespace",
+        tiers: Tiers::Only(Tier::Namespace),
+        place: EXPLAINED,
+        placeholder: "NAMESPACE",
+        form: "the name of a namespace",
+        example: "openstack",
+        default: Default::Required,
+        meaning: "The only namespace that is watched and served. No request to the API server goes beyond it.",
+        ..ABOUT
+    },
+    parse: value::label,
+};
+
+/// The classes that are served.
+pub const INGRESS_CLASS: Key<String> = Key {
+    about: About {
+        name: "ingress_class",
+        place: EXPLAINED,
+        arity: Arity::List,
+        placeholder: "CLASS",
+        form: "the name of an IngressClass",
+        example: "tiergate",
+        default: Default::PerTier {
+            cluster: "tiergate-cluster",
+            namespace: "tiergate",
+        },
+        meaning: "Classes whose Ingresses are served, by spec.ingressClassName or else by the annotation \
+                  kubernetes.io/ingress.class.",
+        ..ABOUT
+    },
+    parse: value::subdomain,
+};
+
+/// Whether Ingresses without any class are served.
+pub const WATCH_INGRESS_WITHOUT_CLASS: Key<bool> = Key {
+    about: About {
+        name: "watch_ingress_without_class",
+        place: EXPLAINED,
+        arity: Arity::Switch,
+        placeholder: "BOOL",
+        form: "true or false",
+        example: "true",
+        default: Default::Value("false"),
+        meaning: "Whether Ingresses that name no class at all are served as well.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// The tier's own default backend.
+pub const DEFAULT_BACKEND_SERVICE: Key<ObjectName> = Key {
+    about: About {
+        name: "default_backend_service",
+        place: EXPLAINED,
+        placeholder: "NAMESPACE/NAME",
+        form: "NAMESPACE/NAME",
+        example: "kube-system/error-pages",
+        default: Default::Nothing("such requests are answered with 404"),
+        meaning: "Service that gets the requests which no rule matches, at its first port.",
+        ..ABOUT
+    },
+    parse: object_name,
+};
+
+/// The certificate for names that no other covers.
+pub const DEFAULT_SSL_CERTIFICATE: Key<ObjectName> = Key {
+    about: About {
+        name: "default_ssl_certificate",
+        place: EXPLAINED,
+        placeholder: "NAMESPACE/NAME",
+        form: "NAMESPACE/NAME",
+        example: "kube-system/front-door-tls",
+        default: Default::Nothing("such handshakes fail"),
+        meaning: "TLS Secret for the names that no other certificate covers, and for clients that send no name.",
+        ..ABOUT
+    },
+    parse: object_name,
+};
+
+fn object_name(about: &About, text: &str) -> Result<ObjectName, Unfit> {
+    let (namespace, name) = text.split_once('/').ok_or(Unfit::Form)?;
+    let namespace = value::label(about, namespace)?;
+    let name = value::subdomain(about, name)?;
+    Ok(ObjectName::new(namespace, name))
+}

@@ -1,0 +1,175 @@
+//! The sections `limits` and `timeouts`: what the request path may spend. Pure.
+
+use std::time::Duration;
+
+use super::super::key::{About, Default, Key, Place, Range};
+use super::super::value;
+use super::ABOUT;
+
+/// Upper bounds of the request path.
+pub mod limits {
+    use super::{Key, Range, bytes, count};
+
+    /// Size of a request head. More is answered with 431.
+    pub const HEAD_BYTES_MAX: Key<u64> = bytes(
+        "limits.head_bytes_max",
+        "32Ki",
+        Range::Bytes(1 << 10, 1 << 20),
+        "Size of a request head. More is answered with 431.",
+    );
+    /// Fields of a request head. More is answered with 431.
+    pub const HEADERS_MAX: Key<u64> = count(
+        "limits.headers_max",
+        "100",
+        Range::Count(10, 1000),
+        "Fields of a request head. More is answered with 431.",
+    );
+    /// Size of a request body; 0 is no limit. More is answered with 413.
+    pub const BODY_BYTES_MAX: Key<u64> = bytes(
+        "limits.body_bytes_max",
+        "0",
+        Range::Bytes(0, 1 << 40),
+        "Size of a request body; 0 is no limit. More is answered with 413.",
+    );
+    /// Open client connections of the process. Further ones are closed at once.
+    pub const CONNECTIONS_MAX: Key<u64> = count(
+        "limits.connections_max",
+        "16384",
+        Range::Count(1, 1_000_000),
+        "Open client connections of the process. Further ones are closed at once.",
+    );
+    /// Concurrent HTTP/2 streams of one client connection. Further ones are refused.
+    pub const STREAMS_MAX: Key<u64> = count(
+        "limits.streams_max",
+        "128",
+        Range::Count(1, 10_000),
+        "Concurrent HTTP/2 streams of one client connection. Further ones are refused.",
+    );
+    /// Idle upstream connections that are kept for each endpoint by each worker. Further ones are closed.
+    pub const UPSTREAM_IDLE_MAX: Key<u64> = count(
+        "limits.upstream_idle_max",
+        "64",
+        Range::Count(0, 10_000),
+        "Idle upstream connections that are kept for each endpoint by each worker. Further ones are closed.",
+    );
+    /// Tries of one request, the first included.
+    pub const TRIES_MAX: Key<u64> = count(
+        "limits.tries_max",
+        "3",
+        Range::Count(1, 10),
+        "Tries of one request, the first included.",
+    );
+}
+
+/// Waits of the request path.
+pub mod timeouts {
+    use std::time::Duration;
+
+    use super::{Key, time};
+
+    /// TLS handshake of a client. Then the connection is closed.
+    pub const TLS_HANDSHAKE: Key<Duration> = time(
+        "timeouts.tls_handshake",
+        "10s",
+        "TLS handshake of a client. Then the connection is closed.",
+    );
+    /// From the first byte of a request to the end of its head. Then the connection is closed.
+    pub const HEAD_READ: Key<Duration> = time(
+        "timeouts.head_read",
+        "15s",
+        "From the first byte of a request to the end of its head. Then the connection is closed.",
+    );
+    /// Between two pieces of a request body. Then 408.
+    pub const BODY_READ: Key<Duration> = time(
+        "timeouts.body_read",
+        "1m",
+        "Between two pieces of a request body. Then 408.",
+    );
+    /// Client connection without a request. Then it is closed.
+    pub const DOWNSTREAM_IDLE: Key<Duration> = time(
+        "timeouts.downstream_idle",
+        "75s",
+        "Client connection without a request. Then it is closed.",
+    );
+    /// TCP connect to an endpoint. Then the next endpoint is tried, or 504.
+    pub const CONNECT: Key<Duration> = time(
+        "timeouts.connect",
+        "5s",
+        "TCP connect to an endpoint. Then the next endpoint is tried, or 504.",
+    );
+    /// From the sent request to the head of the response. Then 504.
+    pub const RESPONSE_HEAD: Key<Duration> = time(
+        "timeouts.response_head",
+        "1m",
+        "From the sent request to the head of the response. Then 504.",
+    );
+    /// Between two pieces of a response body, and of an upgraded connection. Then it is cut.
+    pub const RESPONSE_BODY: Key<Duration> = time(
+        "timeouts.response_body",
+        "1m",
+        "Between two pieces of a response body, and of an upgraded connection. Then it is cut.",
+    );
+    /// Kept upstream connection without a request. Then it is closed.
+    pub const UPSTREAM_IDLE: Key<Duration> = time(
+        "timeouts.upstream_idle",
+        "1m",
+        "Kept upstream connection without a request. Then it is closed.",
+    );
+}
+
+const fn count(
+    name: &'static str,
+    default: &'static str,
+    range: Range,
+    meaning: &'static str,
+) -> Key<u64> {
+    Key {
+        about: in_file(name, "a number", default, range, meaning),
+        parse: value::count,
+    }
+}
+
+const fn bytes(
+    name: &'static str,
+    default: &'static str,
+    range: Range,
+    meaning: &'static str,
+) -> Key<u64> {
+    Key {
+        about: in_file(
+            name,
+            "a number of bytes such as 32Ki",
+            default,
+            range,
+            meaning,
+        ),
+        parse: value::bytes,
+    }
+}
+
+const fn time(name: &'static str, default: &'static str, meaning: &'static str) -> Key<Duration> {
+    let range = Range::Time(Duration::from_millis(1), Duration::from_secs(24 * 3600));
+    Key {
+        about: in_file(name, "a time such as 10s", default, range, meaning),
+        parse: value::time,
+    }
+}
+
+const fn in_file(
+    name: &'static str,
+    form: &'static str,
+    default: &'static str,
+    range: Range,
+    meaning: &'static str,
+) -> About {
+    About {
+        name,
+        place: Place::File,
+        form,
+        example: default,
+        default: Default::Value(default),
+        range: Some(range),
+        meaning,
+        ..ABOUT
+    }
+}

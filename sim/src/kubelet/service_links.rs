@@ -118,7 +118,10 @@ mod tests {
 
     #[test]
     fn a_pod_sees_the_services_of_its_namespace_and_the_api_server() {
-        check("shop", true, &expect![[r#"
+        check(
+            "shop",
+            true,
+            &expect![[r#"
             KUBERNETES_PORT=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
@@ -138,12 +141,16 @@ mod tests {
             WEB_FRONT_PORT_80_TCP_PROTO=tcp
             WEB_FRONT_SERVICE_HOST=10.96.0.9
             WEB_FRONT_SERVICE_PORT=80
-            WEB_FRONT_SERVICE_PORT_HTTP_ALT=80"#]]);
+            WEB_FRONT_SERVICE_PORT_HTTP_ALT=80"#]],
+        );
     }
 
     #[test]
     fn without_links_only_the_api_server_is_left() {
-        check("shop", false, &expect![[r#"
+        check(
+            "shop",
+            false,
+            &expect![[r#"
             KUBERNETES_PORT=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
@@ -151,8 +158,12 @@ mod tests {
             KUBERNETES_PORT_443_TCP_PROTO=tcp
             KUBERNETES_SERVICE_HOST=10.96.0.1
             KUBERNETES_SERVICE_PORT=443
-            KUBERNETES_SERVICE_PORT_HTTPS=443"#]]);
-        check("other", true, &expect![[r#"
+            KUBERNETES_SERVICE_PORT_HTTPS=443"#]],
+        );
+        check(
+            "other",
+            true,
+            &expect![[r#"
             KUBERNETES_PORT=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443
             KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1
@@ -160,6 +171,7 @@ mod tests {
             KUBERNETES_PORT_443_TCP_PROTO=tcp
             KUBERNETES_SERVICE_HOST=10.96.0.1
             KUBERNETES_SERVICE_PORT=443
-            KUBERNETES_SERVICE_PORT_HTTPS=443"#]]);
+            KUBERNETES_SERVICE_PORT_HTTPS=443"#]],
+        );
     }
 }

@@ -4,12 +4,17 @@
 //!
 //! `watch` hears of an object from the API server; `objects` keeps what we read of it and tells whether that differs;
 //! `translate` makes the model of everything that `scope` covers, and a condition for every object that is wrong;
-//! `compile` makes the data plane's table of the model; `publish` swaps it in and tells `admin` what it did.
-//!
-//! The modules stand in the order in which a change meets them.
+//! `compile` makes the data plane's table of the model; `publish` swaps it in and tells `admin` what it did. Around it,
+//! `platform` is everything outside the process, `config` what the process is told, and `twin` what it shows.
 
+pub mod compile;
 pub mod config;
+pub mod model;
+pub mod objects;
 pub mod platform;
 pub mod publish;
 pub mod scope;
 pub mod telemetry;
+pub mod translate;
+pub mod twin;
+mod watch;

@@ -66,6 +66,12 @@ pub fn derive_rng(seed: u64, name: &str) -> SmallRng {
     SmallRng::seed_from_u64(seed ^ hash)
 }
 
+/// The wall clock, for timestamps that people read. Decisions never ask it.
+#[must_use]
+pub fn wall_now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// A client of the API server that `config` names, over `net`. Must be called inside a tokio runtime.
 ///
 /// Differs from kube's own stack where that stack hurts an ingress: its pool follows tokio's time, a response head and a

@@ -265,6 +265,11 @@ impl TableBuilder {
         id
     }
 
+    /// Names a host. Its requests do not fall to rules without a host, even when none of its paths is served.
+    pub fn host(&mut self, host: &HostPattern) {
+        self.virtual_host(host);
+    }
+
     /// Sends a path of a host to a route. Returns the route that holds it already, and changes nothing, when it is taken.
     pub fn path(
         &mut self,

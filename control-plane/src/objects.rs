@@ -1,0 +1,282 @@
+//! Everything seen: one map per kind, of what we read of each object. Pure.
+//!
+//! In: a [`Change`]. Out: whether anything that we read differs, so that churn in status, managed fields or labels ends here.
+//! It does not judge: what is wrong with an object is found by `translate`. A kind holds at most [`OBJECTS_MAX`] objects.
+
+pub mod certificate;
+pub mod endpoint_slice;
+pub mod ingress;
+pub mod service;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+use crate::scope::ObjectName;
+use certificate::Secret;
+use endpoint_slice::EndpointSlice;
+use ingress::{Ingress, IngressClass};
+use service::Service;
+
+/// Objects of one kind that are held; further ones are refused and counted. The API server bounds the size of each (etcd
+/// takes 1.5 MiB), and of a large one we keep only what we read.
+pub const OBJECTS_MAX: usize = 50_000;
+
+/// A kind of object that we watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
+pub enum Kind {
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress,
+    /// `networking.k8s.io/v1` IngressClass.
+    IngressClass,
+    /// `v1` Service.
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
+    /// `v1` Secret of type `kubernetes.io/tls`.
+    Secret,
+}
+
+/// What we read of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// An Ingress.
+    Ingress(Arc<Ingress>),
+    /// An IngressClass.
+    IngressClass(Arc<IngressClass>),
+    /// A Service.
+    Service(Arc<Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A Secret of type `kubernetes.io/tls`.
+    Secret(Arc<Secret>),
+}
+
+/// An object as we read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its name.
+    pub name: ObjectName,
+    /// What we read of it.
+    pub content: Content,
+}
+
+/// News of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An object was made or changed.
+    Apply(Object),
+    /// An object is gone.
+    Delete(Kind, ObjectName),
+    /// These are all objects of the kind: what is not among them is gone.
+    Replace(Kind, Vec<Object>),
+}
+
+/// What a [`Change`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// Something that we read differs.
+    pub changed: bool,
+    /// Objects that were refused because the kind is full.
+    pub refused: usize,
+}
+
+/// Everything seen. Cheap to clone: the objects are shared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    ingresses: Seen<Ingress>,
+    ingress_classes: Seen<IngressClass>,
+    services: Seen<Service>,
+    endpoint_slices: Seen<EndpointSlice>,
+    secrets: Seen<Secret>,
+}
+
+/// The objects of one kind.
+pub type Seen<T> = BTreeMap<ObjectName, Arc<T>>;
+
+// === impl Kind ===
+
+impl Kind {
+    /// All kinds, in the order in which they are named everywhere.
+    pub const ALL: [Self; 5] = [
+        Self::Ingress,
+        Self::IngressClass,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Secret,
+    ];
+
+    /// The name of the kind in manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingress",
+            Self::IngressClass => "IngressClass",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// The kind of the object.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Ingress(_) => Kind::Ingress,
+            Self::IngressClass(_) => Kind::IngressClass,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Secret(_) => Kind::Secret,
+        }
+    }
+}
+
+// === impl Objects ===
+
+impl Objects {
+    /// Takes a change in.
+    pub fn apply(&mut self, change: Change) -> Effect {
+        match change {
+            Change::Apply(object) => self.put(object),
+            Change::Delete(kind, name) => Effect {
+                changed: self.remove(kind, &name),
+                refused: 0,
+            },
+            Change::Replace(kind, objects) => self.replace(kind, objects),
+        }
+    }
+
+    /// The Ingresses.
+    #[must_use]
+    pub fn ingresses(&self) -> &Seen<Ingress> {
+        &self.ingresses
+    }
+
+    /// The IngressClasses.
+    #[must_use]
+    pub fn ingress_classes(&self) -> &Seen<IngressClass> {
+        &self.ingress_classes
+    }
+
+    /// The Services.
+    #[must_use]
+    pub fn services(&self) -> &Seen<Service> {
+        &self.services
+    }
+
+    /// The EndpointSlices.
+    #[must_use]
+    pub fn endpoint_slices(&self) -> &Seen<EndpointSlice> {
+        &self.endpoint_slices
+    }
+
+    /// The Secrets of type `kubernetes.io/tls`.
+    #[must_use]
+    pub fn secrets(&self) -> &Seen<Secret> {
+        &self.secrets
+    }
+
+    fn put(&mut self, object: Object) -> Effect {
+        let Object { name, content } = object;
+        match content {
+            Content::Ingress(new) => put(&mut self.ingresses, name, new),
+            Content::IngressClass(new) => put(&mut self.ingress_classes, name, new),
+            Content::Service(new) => put(&mut self.services, name, new),
+            Content::EndpointSlice(new) => put(&mut self.endpoint_slices, name, new),
+            Content::Secret(new) => put(&mut self.secrets, name, new),
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, name: &ObjectName) -> bool {
+        match kind {
+            Kind::Ingress => self.ingresses.remove(name).is_some(),
+            Kind::IngressClass => self.ingress_classes.remove(name).is_some(),
+            Kind::Service => self.services.remove(name).is_some(),
+            Kind::EndpointSlice => self.endpoint_slices.remove(name).is_some(),
+            Kind::Secret => self.secrets.remove(name).is_some(),
+        }
+    }
+
+    fn names(&self, kind: Kind) -> Vec<ObjectName> {
+        match kind {
+            Kind::Ingress => self.ingresses.keys().cloned().collect(),
+            Kind::IngressClass => self.ingress_classes.keys().cloned().collect(),
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::EndpointSlice => self.endpoint_slices.keys().cloned().collect(),
+            Kind::Secret => self.secrets.keys().cloned().collect(),
+        }
+    }
+
+    /// Removes first, so that a full kind has room for what is new.
+    fn replace(&mut self, kind: Kind, objects: Vec<Object>) -> Effect {
+        let listed: BTreeMap<ObjectName, Content> = objects
+            .into_iter()
+            .filter(|object| object.content.kind() == kind)
+            .map(|object| (object.name, object.content))
+            .collect();
+        let mut effect = Effect::default();
+        for name in self.names(kind) {
+            if !listed.contains_key(&name) {
+                effect.changed |= self.remove(kind, &name);
+            }
+        }
+        for (name, content) in listed {
+            let one = self.put(Object { name, content });
+            effect.changed |= one.changed;
+            effect.refused += one.refused;
+        }
+        effect
+    }
+}
+
+fn put<T: PartialEq>(seen: &mut Seen<T>, name: ObjectName, new: Arc<T>) -> Effect {
+    let is_full = seen.len() >= OBJECTS_MAX;
+    match seen.entry(name) {
+        Entry::Occupied(mut old) => {
+            let changed = *old.get() != new;
+            if changed {
+                old.insert(new);
+            }
+            Effect {
+                changed,
+                refused: 0,
+            }
+        }
+        Entry::Vacant(_) if is_full => Effect {
+            changed: false,
+            refused: 1,
+        },
+        Entry::Vacant(place) => {
+            place.insert(new);
+            Effect {
+                changed: true,
+                refused: 0,
+            }
+        }
+    }
+}
+
+/// Namespace and name in an object's metadata.
+fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> ObjectName {
+    ObjectName::new(
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+#[path = "objects/tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! What we read of an Ingress and of an IngressClass. Pure.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1;
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Content, Object, name_of};
+
+/// The annotation that named the class before `spec.ingressClassName`.
+pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// An Ingress: its class, its rules, and how old its claim on them is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingress {
+    /// When it was made. None in a document that no API server has stored: younger than all others.
+    pub created: Option<Timestamp>,
+    /// The class that the annotation [`CLASS_ANNOTATION`] names.
+    pub class_annotation: Option<String>,
+    /// All of its specification.
+    pub spec: v1::IngressSpec,
+}
+
+/// An IngressClass: whose class it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressClass {
+    /// `spec.controller`.
+    pub controller: String,
+}
+
+// === impl Ingress ===
+
+impl Ingress {
+    /// The class that the Ingress asks for: the field first, else the annotation.
+    #[must_use]
+    pub fn class(&self) -> Option<&str> {
+        self.spec
+            .ingress_class_name
+            .as_deref()
+            .or(self.class_annotation.as_deref())
+            .filter(|class| !class.is_empty())
+    }
+}
+
+impl From<v1::Ingress> for Object {
+    fn from(ingress: v1::Ingress) -> Self {
+        let name = name_of(&ingress.metadata);
+        let read = Ingress {
+            created: ingress.metadata.creation_timestamp.map(|time| time.0),
+            class_annotation: ingress
+                .metadata
+                .annotations
+                .and_then(|mut annotations| annotations.remove(CLASS_ANNOTATION)),
+            spec: ingress.spec.unwrap_or_default(),
+        };
+        Self {
+            name,
+            content: Content::Ingress(Arc::new(read)),
+        }
+    }
+}
+
+// === impl IngressClass ===
+
+impl From<v1::IngressClass> for Object {
+    fn from(class: v1::IngressClass) -> Self {
+        let read = IngressClass {
+            controller: class
+                .spec
+                .and_then(|spec| spec.controller)
+                .unwrap_or_default(),
+        };
+        Self {
+            name: name_of(&class.metadata),
+            content: Content::IngressClass(Arc::new(read)),
+        }
+    }
+}

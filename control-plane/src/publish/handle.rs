@@ -1,0 +1,77 @@
+//! What others may ask of the control plane.
+//!
+//! In: the state that the loop writes. Out: whether it is synced, and twins for `/debug`. It changes nothing.
+
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use serde_json::Value;
+use tiergate_data_plane::snapshot::SnapshotCell;
+use tokio::sync::watch;
+
+use super::{State, lock};
+use crate::twin;
+
+/// What others may ask of the control plane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    synced: watch::Receiver<bool>,
+    state: Arc<Mutex<State>>,
+    cell: Arc<SnapshotCell>,
+}
+
+// === impl Handle ===
+
+impl Handle {
+    pub(super) fn new(
+        synced: watch::Receiver<bool>,
+        state: Arc<Mutex<State>>,
+        cell: Arc<SnapshotCell>,
+    ) -> Self {
+        Self {
+            synced,
+            state,
+            cell,
+        }
+    }
+
+    /// Whether every watched kind has been listed once and the table made of them is published. Stays so without the API
+    /// server.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Waits until [`Self::is_synced`]; for ever when the control plane ends before that.
+    pub async fn wait_synced(&self) {
+        let mut synced = self.synced.clone();
+        if synced.wait_for(|&synced| synced).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The objects as they are read.
+    #[must_use]
+    pub fn objects_json(&self) -> Value {
+        let objects = lock(&self.state).objects.clone();
+        json(&twin::objects(&objects))
+    }
+
+    /// The model and its conditions.
+    #[must_use]
+    pub fn model_json(&self) -> Value {
+        let translation = Arc::clone(&lock(&self.state).translation);
+        json(&twin::model(&translation))
+    }
+
+    /// The published table and its generation.
+    #[must_use]
+    pub fn table_json(&self) -> Value {
+        let snapshot = self.cell.load_full();
+        json(&twin::table(&snapshot.table, snapshot.generation))
+    }
+}
+
+fn json(twin: &impl Serialize) -> Value {
+    serde_json::to_value(twin).expect("twins have text keys and no maps of other kinds")
+}

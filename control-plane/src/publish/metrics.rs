@@ -1,0 +1,197 @@
+//! What was published, and how long that took. The generation itself is a metric of the data plane.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::objects::Kind;
+use crate::platform::wall_now;
+use crate::scope::ObjectName;
+use crate::translate::Translation;
+use crate::translate::condition::Reason;
+
+/// Upper bounds in seconds. The aim is 30 ms.
+const PROPAGATION_BUCKETS: [f64; 11] = [
+    0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+/// Tenants with series of their own in `config_objects`; the others share [`OVERFLOW`].
+const TENANTS_MAX: usize = 1000;
+
+/// The label of tenants beyond the limit.
+const OVERFLOW: &str = "_overflow";
+
+/// Handles to the families of the publishing loop.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    applies: Family<ApplyLabels, Counter>,
+    propagation: Histogram,
+    objects: Family<ObjectLabels, Gauge>,
+    conditions: Family<ReasonLabels, Gauge>,
+    refused: Counter,
+    last_success: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApplyLabels {
+    result: ApplyResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    tenant: String,
+    kind: Kind,
+    state: ObjectState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: Reason,
+}
+
+/// What became of a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ApplyResult {
+    /// A new generation.
+    Published,
+    /// The table was the same.
+    Unchanged,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum ObjectState {
+    Accepted,
+    Rejected,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            applies: Family::default(),
+            propagation: Histogram::new(PROPAGATION_BUCKETS),
+            objects: Family::default(),
+            conditions: Family::default(),
+            refused: Counter::default(),
+            last_success: Gauge::default(),
+        };
+        registry.register(
+            "config_applies",
+            "Translations by result: published as a new generation, or unchanged",
+            metrics.applies.clone(),
+        );
+        registry.register(
+            "config_propagation_seconds",
+            "From news of the API server to the table that serves it, oldest news of each translation",
+            metrics.propagation.clone(),
+        );
+        registry.register(
+            "config_objects",
+            "Ingresses that are ours, and other objects with a condition, by tenant, kind and state: rejected has a condition",
+            metrics.objects.clone(),
+        );
+        registry.register(
+            "config_conditions",
+            "Conditions by reason; /debug/model has their words",
+            metrics.conditions.clone(),
+        );
+        registry.register(
+            "config_objects_refused",
+            "Objects beyond the limit of their kind, which are not served",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "config_last_apply_success_timestamp_seconds",
+            "When a translation was last published or found unchanged",
+            metrics.last_success.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn applied(&self, result: ApplyResult) {
+        self.applies.get_or_create(&ApplyLabels { result }).inc();
+        self.last_success.set(wall_now().as_second() as f64);
+    }
+
+    pub(super) fn propagated(&self, time: Duration) {
+        self.propagation.observe(time.as_secs_f64());
+    }
+
+    pub(super) fn refused(&self, count: usize) {
+        self.refused.inc_by(count as u64);
+    }
+
+    /// Sets the gauges of objects and conditions; those of objects that are gone go with them.
+    pub(super) fn count(&self, translation: &Translation) {
+        let mut objects: BTreeMap<(Kind, &ObjectName), ObjectState> = translation
+            .ingresses
+            .iter()
+            .map(|name| ((Kind::Ingress, name), ObjectState::Accepted))
+            .collect();
+        let mut reasons = BTreeMap::new();
+        for condition in &translation.conditions {
+            let object = &condition.object;
+            objects.insert((object.kind, &object.name), ObjectState::Rejected);
+            *reasons.entry(condition.reason).or_insert(0) += 1;
+        }
+        let mut tenants: BTreeMap<&str, BTreeMap<(Kind, ObjectState), i64>> = BTreeMap::new();
+        for ((kind, name), state) in objects {
+            let is_full = tenants.len() >= TENANTS_MAX;
+            let tenant = match name.namespace.as_str() {
+                new if is_full && !tenants.contains_key(new) => OVERFLOW,
+                known => known,
+            };
+            let counts = tenants.entry(tenant).or_default();
+            *counts.entry((kind, state)).or_default() += 1;
+        }
+        self.objects.clear();
+        for (tenant, counts) in tenants {
+            for ((kind, state), count) in counts {
+                let labels = ObjectLabels {
+                    tenant: tenant.to_owned(),
+                    kind,
+                    state,
+                };
+                self.objects.get_or_create(&labels).set(count);
+            }
+        }
+        for reason in Reason::ALL {
+            let count = reasons.get(&reason).copied().unwrap_or_default();
+            self.conditions
+                .get_or_create(&ReasonLabels { reason })
+                .set(count);
+        }
+    }
+}
+
+// === impl ApplyResult ===
+
+impl EncodeLabelValue for ApplyResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        match self {
+            Self::Published => "published",
+            Self::Unchanged => "unchanged",
+        }
+        .encode(encoder)
+    }
+}
+
+// === impl ObjectState ===
+
+impl EncodeLabelValue for ObjectState {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+        }
+        .encode(encoder)
+    }
+}

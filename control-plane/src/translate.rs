@@ -1,0 +1,220 @@
+//! Makes the model of everything seen. Pure and total: no object can stop it.
+//!
+//! In: [`Objects`] and [`Scope`]. Out: a [`Model`], and a [`Condition`] for everything that is wrong, which names the object and
+//! the field. A bad object costs only its own rule: a path whose backend is wrong stays claimed and is answered with 503, so
+//! that its requests never fall to another rule; a rule whose host or path is wrong is left out. The result does not depend on
+//! the order of arrival: claims are judged oldest first, then by namespace and name.
+
+mod certificate;
+mod claim;
+pub mod condition;
+mod ingress;
+mod service;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tiergate_data_plane::table::{BackendName, Certificate};
+
+use crate::model::backend::Backend;
+use crate::model::tenant::Tenant;
+use crate::model::{Model, TenantModel};
+use crate::objects::ingress::Ingress;
+use crate::objects::{Kind, Objects};
+use crate::scope::{CONTROLLER, ObjectName, Scope};
+
+use claim::Claims;
+use condition::{Condition, ObjectReference, Reason};
+use service::Services;
+
+/// What was made of the objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What shall be served.
+    pub model: Model,
+    /// What is wrong, sorted, each once.
+    pub conditions: Vec<Condition>,
+    /// The Ingresses that are ours, served or not.
+    pub ingresses: Vec<ObjectName>,
+}
+
+/// Makes the model.
+#[must_use]
+pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
+    let mut conditions = Vec::new();
+    let ingresses = in_order_of_claim(objects, scope, &mut conditions);
+    let mut claims = Claims::default();
+    let mut services = Services::new(objects);
+    for our in &ingresses {
+        ingress::translate(our, &mut claims, &mut services, &mut conditions);
+    }
+    for our in &ingresses {
+        certificate::translate(our, objects, &mut claims, &mut conditions);
+    }
+    let default_backend = default_backend(scope, objects, &mut services, &mut conditions);
+    let default_certificate = certificate::default(scope, objects, &mut conditions);
+    let (backends, service_conditions) = services.finish();
+    conditions.extend(service_conditions);
+    conditions.sort();
+    conditions.dedup();
+    Translation {
+        model: Model {
+            tenants: tenants(claims, &backends),
+            default_backend: default_backend
+                .and_then(|name| Some((name.clone(), backends.get(&name)?.clone()))),
+            default_certificate,
+        },
+        conditions,
+        ingresses: ingresses.into_iter().map(|our| our.name).collect(),
+    }
+}
+
+/// An Ingress that is ours.
+struct OurIngress<'a> {
+    name: ObjectName,
+    tenant: Tenant,
+    ingress: &'a Ingress,
+}
+
+// === impl OurIngress ===
+
+impl OurIngress<'_> {
+    fn condition(&self, field: impl Into<String>, reason: Reason, message: String) -> Condition {
+        Condition {
+            object: ObjectReference {
+                kind: Kind::Ingress,
+                name: self.name.clone(),
+            },
+            field: field.into(),
+            reason,
+            message,
+        }
+    }
+}
+
+/// Our Ingresses, those with the older claim first.
+fn in_order_of_claim<'a>(
+    objects: &'a Objects,
+    scope: &Scope,
+    conditions: &mut Vec<Condition>,
+) -> Vec<OurIngress<'a>> {
+    let mut ours = Vec::new();
+    for (name, ingress) in objects.ingresses() {
+        if !is_ours(name, ingress, objects, scope) {
+            continue;
+        }
+        match Tenant::try_from(&*name.namespace) {
+            Ok(tenant) => ours.push(OurIngress {
+                name: name.clone(),
+                tenant,
+                ingress,
+            }),
+            Err(error) => conditions.push(Condition {
+                object: ObjectReference {
+                    kind: Kind::Ingress,
+                    name: name.clone(),
+                },
+                field: "metadata.namespace".to_owned(),
+                reason: Reason::InvalidNamespace,
+                message: error.to_string(),
+            }),
+        }
+    }
+    // A document without a time was never stored: its claim is younger than all others.
+    ours.sort_by_key(|our| (our.ingress.created.is_none(), our.ingress.created));
+    ours
+}
+
+/// Class selection: the class must be one of ours, and a class object that exists must name our controller.
+fn is_ours(name: &ObjectName, ingress: &Ingress, objects: &Objects, scope: &Scope) -> bool {
+    if !scope.covers_namespace(&name.namespace) {
+        return false;
+    }
+    let Some(class) = ingress.class() else {
+        return scope.without_class;
+    };
+    let is_of_another = scope.reads_ingress_classes
+        && objects
+            .ingress_classes()
+            .get(&ObjectName::new("", class))
+            .is_some_and(|object| object.controller != CONTROLLER);
+    scope.names_class(class) && !is_of_another
+}
+
+fn default_backend(
+    scope: &Scope,
+    objects: &Objects,
+    services: &mut Services<'_>,
+    conditions: &mut Vec<Condition>,
+) -> Option<BackendName> {
+    let name = scope.default_backend.as_ref()?;
+    let problem = match objects.services().get(name) {
+        Some(service) => match service.ports.first() {
+            Some(port) => return Some(services.by_number(name, port.number)),
+            None => (Reason::ServicePortNotFound, "it has no port"),
+        },
+        None if !scope.covers_namespace(&name.namespace) => (
+            Reason::ServiceNotFound,
+            "its namespace is not the one that is watched",
+        ),
+        None => (Reason::ServiceNotFound, "there is no such Service"),
+    };
+    conditions.push(Condition {
+        object: ObjectReference {
+            kind: Kind::Service,
+            name: name.clone(),
+        },
+        field: "--default-backend-service".to_owned(),
+        reason: problem.0,
+        message: format!("the default backend {name} cannot be used: {}", problem.1),
+    });
+    None
+}
+
+/// Sorts what was claimed by tenant, each with the backends that its routes name.
+fn tenants(
+    claims: Claims,
+    backends: &BTreeMap<BackendName, Backend>,
+) -> BTreeMap<Tenant, TenantModel> {
+    let mut tenants: BTreeMap<Tenant, TenantModel> = BTreeMap::new();
+    for (host, owners) in claims.hosts {
+        for tenant in owners {
+            tenants
+                .entry(tenant)
+                .or_default()
+                .hosts
+                .insert(host.clone());
+        }
+    }
+    for (key, (tenant, target)) in claims.routes {
+        let model = tenants.entry(tenant).or_default();
+        if let Some(backend) = backends.get(&target.backend) {
+            model
+                .backends
+                .entry(target.backend.clone())
+                .or_insert_with(|| backend.clone());
+        }
+        model.routes.insert(key, target);
+    }
+    for (host, (tenant, certificate)) in claims.certificates {
+        let model = tenants.entry(tenant).or_default();
+        model.certificates.insert(host, certificate);
+    }
+    tenants
+}
+
+/// The certificate of a Secret in the form of the data plane.
+fn table_certificate(
+    secret: &ObjectName,
+    certificate: &crate::objects::certificate::Certificate,
+) -> Certificate {
+    Certificate {
+        secret: secret.to_string().into(),
+        fingerprint: certificate.fingerprint,
+        key: Arc::clone(&certificate.key),
+    }
+}
+
+#[cfg(test)]
+#[path = "translate/tests.rs"]
+mod tests;

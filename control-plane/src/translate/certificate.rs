@@ -1,0 +1,154 @@
+//! Gives the hosts of one Ingress their certificates. Pure.
+//!
+//! In: `spec.tls` of an Ingress that is ours. Out: certificates by host in [`Claims`]. An entry without hosts serves those hosts of
+//! the Ingress' rules that its certificate names. A host for which no certificate can be used gets the tier's default one,
+//! so its plain HTTP and its routes are not touched.
+
+use tiergate_data_plane::host::HostPattern;
+use tiergate_data_plane::table::Certificate;
+
+use super::claim::{CertificateHolder, Claims};
+use super::condition::{Condition, ObjectReference, Reason};
+use super::ingress::hosts;
+use super::{OurIngress, table_certificate};
+use crate::model::host;
+use crate::objects::{Kind, Objects, certificate};
+use crate::scope::{ObjectName, Scope};
+
+/// Claims the certificates that the Ingress asks for.
+pub(super) fn translate(
+    our: &OurIngress<'_>,
+    objects: &Objects,
+    claims: &mut Claims,
+    conditions: &mut Vec<Condition>,
+) {
+    for (position, tls) in our.ingress.spec.tls.iter().flatten().enumerate() {
+        let field = format!("spec.tls[{position}]");
+        let Some(secret) = tls.secret_name.as_deref().filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        let secret = ObjectName::new(&*our.name.namespace, secret);
+        let found = match find(&secret, objects) {
+            Ok(found) => found,
+            Err((reason, message)) => {
+                let field = format!("{field}.secretName");
+                let message = format!("{message}; the default certificate is used instead");
+                conditions.push(our.condition(field, reason, message));
+                continue;
+            }
+        };
+        let named = tls.hosts.as_deref().unwrap_or_default();
+        let asked = if named.is_empty() {
+            let hosts = hosts(our).into_iter();
+            hosts
+                .filter(|host| found.covers(host))
+                .map(|host| (field.clone(), host))
+                .collect()
+        } else {
+            named_hosts(our, named, &field, conditions)
+        };
+        for (field, host) in asked {
+            if !found.covers(&host) {
+                let message = format!(
+                    "the certificate in Secret {secret} does not name {host}; it is used all the same"
+                );
+                conditions.push(our.condition(&*field, Reason::CertificateNameMismatch, message));
+            }
+            claim(
+                our,
+                host,
+                &field,
+                table_certificate(&secret, found),
+                claims,
+                conditions,
+            );
+        }
+    }
+}
+
+/// The certificate for names that no other covers.
+pub(super) fn default(
+    scope: &Scope,
+    objects: &Objects,
+    conditions: &mut Vec<Condition>,
+) -> Option<Certificate> {
+    let secret = scope.default_certificate.as_ref()?;
+    match find(secret, objects) {
+        Ok(found) => Some(table_certificate(secret, found)),
+        Err((reason, message)) => {
+            conditions.push(Condition {
+                object: ObjectReference {
+                    kind: Kind::Secret,
+                    name: secret.clone(),
+                },
+                field: "--default-ssl-certificate".to_owned(),
+                reason,
+                message: format!("{message}; clients that ask for other names are refused"),
+            });
+            None
+        }
+    }
+}
+
+fn find<'a>(
+    secret: &ObjectName,
+    objects: &'a Objects,
+) -> Result<&'a certificate::Certificate, (Reason, String)> {
+    let Some(found) = objects.secrets().get(secret) else {
+        let message = format!(
+            "there is no Secret {secret} of type {}",
+            certificate::SECRET_TYPE
+        );
+        return Err((Reason::SecretNotFound, message));
+    };
+    found.certificate.as_ref().map_err(|error| {
+        let message = format!("Secret {secret} cannot be used: {error}");
+        (Reason::CertificateInvalid, message)
+    })
+}
+
+fn named_hosts(
+    our: &OurIngress<'_>,
+    named: &[String],
+    field: &str,
+    conditions: &mut Vec<Condition>,
+) -> Vec<(String, HostPattern)> {
+    let mut hosts = Vec::new();
+    for (position, text) in named.iter().enumerate() {
+        let field = format!("{field}.hosts[{position}]");
+        let message = match host::pattern(text) {
+            Ok(HostPattern::Any) => "it is empty".to_owned(),
+            Ok(host @ (HostPattern::Exact(_) | HostPattern::Wildcard(_))) => {
+                hosts.push((field, host));
+                continue;
+            }
+            Err(error) => error.to_string(),
+        };
+        let message = format!("the host is left out: {message}");
+        conditions.push(our.condition(field, Reason::InvalidHost, message));
+    }
+    hosts
+}
+
+fn claim(
+    our: &OurIngress<'_>,
+    host: HostPattern,
+    field: &str,
+    certificate: Certificate,
+    claims: &mut Claims,
+    conditions: &mut Vec<Condition>,
+) {
+    let shown = host.to_string();
+    let message = match claims.certificate(host, &our.tenant, certificate) {
+        Ok(()) => return,
+        Err(CertificateHolder::Secret(secret)) => {
+            format!(
+                "{shown} has the certificate of Secret {secret}, by an Ingress that is older or comes first by name"
+            )
+        }
+        Err(CertificateHolder::Rules) => {
+            format!("{shown} is named by rules of another namespace and by none of this one")
+        }
+    };
+    conditions.push(our.condition(field, Reason::CertificateConflict, message));
+}

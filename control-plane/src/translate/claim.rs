@@ -1,0 +1,88 @@
+//! Who holds which path and which certificate. Pure.
+//!
+//! In: claims, the oldest first. Out: whether a claim holds, or who was there before. Nothing is ever taken back.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tiergate_data_plane::host::HostPattern;
+use tiergate_data_plane::table::Certificate;
+
+use crate::model::tenant::Tenant;
+use crate::model::{RouteKey, RouteTarget};
+
+/// Everything that is held.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Who names a host in a rule.
+    pub(super) hosts: BTreeMap<HostPattern, BTreeSet<Tenant>>,
+    /// Who holds a path.
+    pub(super) routes: BTreeMap<RouteKey, (Tenant, RouteTarget)>,
+    /// Whose certificate a host has.
+    pub(super) certificates: BTreeMap<HostPattern, (Tenant, Certificate)>,
+}
+
+/// Who was there before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CertificateHolder {
+    /// Another Secret.
+    Secret(String),
+    /// Another namespace names the host in its rules, and this one does not.
+    Rules,
+}
+
+// === impl Claims ===
+
+impl Claims {
+    /// Names a host.
+    pub(super) fn host(&mut self, host: &HostPattern, tenant: &Tenant) {
+        self.hosts
+            .entry(host.clone())
+            .or_default()
+            .insert(tenant.clone());
+    }
+
+    /// Claims a path for an Ingress.
+    pub(super) fn route(
+        &mut self,
+        key: RouteKey,
+        tenant: &Tenant,
+        target: RouteTarget,
+    ) -> Result<(), (Tenant, RouteTarget)> {
+        match self.routes.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert((tenant.clone(), target));
+                Ok(())
+            }
+            Entry::Occupied(holder) => Err(holder.get().clone()),
+        }
+    }
+
+    /// Claims the certificate of a host. To be called when all hosts are named.
+    pub(super) fn certificate(
+        &mut self,
+        host: HostPattern,
+        tenant: &Tenant,
+        certificate: Certificate,
+    ) -> Result<(), CertificateHolder> {
+        if self
+            .hosts
+            .get(&host)
+            .is_some_and(|tenants| !tenants.contains(tenant))
+        {
+            return Err(CertificateHolder::Rules);
+        }
+        match self.certificates.entry(host) {
+            Entry::Vacant(place) => {
+                place.insert((tenant.clone(), certificate));
+                Ok(())
+            }
+            Entry::Occupied(holder) if holder.get().1.fingerprint == certificate.fingerprint => {
+                Ok(())
+            }
+            Entry::Occupied(holder) => {
+                Err(CertificateHolder::Secret(holder.get().1.secret.to_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What is wrong with an object, in words for its owner. Pure.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+use crate::objects::Kind;
+use crate::scope::ObjectName;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Condition {
+    /// The object whose owner can put it right.
+    pub object: ObjectReference,
+    /// The field, as a path into the manifest; a flag when the tier's own setting is meant.
+    pub field: String,
+    /// What kind of trouble it is.
+    pub reason: Reason,
+    /// What is wrong and what is done instead.
+    pub message: String,
+}
+
+/// Names an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectReference {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+/// Kinds of trouble. The list is closed: conditions, logs and metrics use these words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// A Service port asks for TLS to its pods.
+    AppProtocolUnsupported,
+    /// A rule names a resource in place of a Service.
+    BackendResourceUnsupported,
+    /// A host has a certificate from elsewhere.
+    CertificateConflict,
+    /// A Secret holds no certificate that can be used.
+    CertificateInvalid,
+    /// A certificate does not name a host that it is given for.
+    CertificateNameMismatch,
+    /// An older Ingress has the default backend of a host.
+    DefaultBackendConflict,
+    /// An Ingress names one path of one host twice.
+    DuplicatePath,
+    /// A rule names neither a Service with a port nor anything else.
+    InvalidBackend,
+    /// A slice holds an address or a port that cannot be connected to.
+    InvalidEndpoint,
+    /// A host is no DNS name.
+    InvalidHost,
+    /// A namespace is no DNS label.
+    InvalidNamespace,
+    /// A path or its type is wrong.
+    InvalidPath,
+    /// An older Ingress has this path of this host.
+    PathConflict,
+    /// There is no such Secret of type `kubernetes.io/tls`.
+    SecretNotFound,
+    /// There is no such Service.
+    ServiceNotFound,
+    /// The Service has no such port.
+    ServicePortNotFound,
+    /// The Service is of a type that has no endpoints.
+    ServiceTypeUnsupported,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// All reasons, in alphabetical order.
+    pub const ALL: [Self; 17] = [
+        Self::AppProtocolUnsupported,
+        Self::BackendResourceUnsupported,
+        Self::CertificateConflict,
+        Self::CertificateInvalid,
+        Self::CertificateNameMismatch,
+        Self::DefaultBackendConflict,
+        Self::DuplicatePath,
+        Self::InvalidBackend,
+        Self::InvalidEndpoint,
+        Self::InvalidHost,
+        Self::InvalidNamespace,
+        Self::InvalidPath,
+        Self::PathConflict,
+        Self::SecretNotFound,
+        Self::ServiceNotFound,
+        Self::ServicePortNotFound,
+        Self::ServiceTypeUnsupported,
+    ];
+
+    /// The word, in the form that Kubernetes gives to reasons.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AppProtocolUnsupported => "AppProtocolUnsupported",
+            Self::BackendResourceUnsupported => "BackendResourceUnsupported",
+            Self::CertificateConflict => "CertificateConflict",
+            Self::CertificateInvalid => "CertificateInvalid",
+            Self::CertificateNameMismatch => "CertificateNameMismatch",
+            Self::DefaultBackendConflict => "DefaultBackendConflict",
+            Self::DuplicatePath => "DuplicatePath",
+            Self::InvalidBackend => "InvalidBackend",
+            Self::InvalidEndpoint => "InvalidEndpoint",
+            Self::InvalidHost => "InvalidHost",
+            Self::InvalidNamespace => "InvalidNamespace",
+            Self::InvalidPath => "InvalidPath",
+            Self::PathConflict => "PathConflict",
+            Self::SecretNotFound => "SecretNotFound",
+            Self::ServiceNotFound => "ServiceNotFound",
+            Self::ServicePortNotFound => "ServicePortNotFound",
+            Self::ServiceTypeUnsupported => "ServiceTypeUnsupported",
+        }
+    }
+
+    /// What it means, in a sentence.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::AppProtocolUnsupported => "A Service port asks for TLS to its pods.",
+            Self::BackendResourceUnsupported => "A rule names a resource in place of a Service.",
+            Self::CertificateConflict => "A host has a certificate from elsewhere.",
+            Self::CertificateInvalid => "A Secret holds no certificate that can be used.",
+            Self::CertificateNameMismatch => {
+                "A certificate does not name a host that it is given for."
+            }
+            Self::DefaultBackendConflict => "An older Ingress has the default backend of a host.",
+            Self::DuplicatePath => "An Ingress names one path of one host twice.",
+            Self::InvalidBackend => "A rule names neither a Service with a port nor anything else.",
+            Self::InvalidEndpoint => {
+                "A slice holds an address or a port that cannot be connected to."
+            }
+            Self::InvalidHost => "A host is no DNS name.",
+            Self::InvalidNamespace => "A namespace is no DNS label.",
+            Self::InvalidPath => "A path or its type is wrong.",
+            Self::PathConflict => "An older Ingress has this path of this host.",
+            Self::SecretNotFound => "There is no such Secret of type `kubernetes.io/tls`.",
+            Self::ServiceNotFound => "There is no such Service.",
+            Self::ServicePortNotFound => "The Service has no such port.",
+            Self::ServiceTypeUnsupported => "The Service is of a type that has no endpoints.",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}
+
+// === impl ObjectReference ===
+
+impl fmt::Display for ObjectReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}

@@ -1,0 +1,160 @@
+//! Claims what the rules of one Ingress ask for. Pure.
+//!
+//! In: an Ingress that is ours. Out: its hosts and paths in [`Claims`], and a condition for each that it does not get.
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
+use tiergate_data_plane::host::HostPattern;
+use tiergate_data_plane::table::BackendName;
+
+use super::OurIngress;
+use super::claim::Claims;
+use super::condition::{Condition, Reason};
+use super::service::Services;
+use crate::model::host;
+use crate::model::path::PathPattern;
+use crate::model::{RouteKey, RouteTarget};
+
+/// Claims everything that the Ingress asks for.
+pub(super) fn translate(
+    our: &OurIngress<'_>,
+    claims: &mut Claims,
+    services: &mut Services<'_>,
+    conditions: &mut Vec<Condition>,
+) {
+    for (position, rule) in our.ingress.spec.rules.iter().flatten().enumerate() {
+        let field = format!("spec.rules[{position}]");
+        let host = match host::pattern(rule.host.as_deref().unwrap_or_default()) {
+            Ok(host) => host,
+            Err(error) => {
+                let message = format!("the rule is left out: {error}");
+                conditions.push(our.condition(
+                    format!("{field}.host"),
+                    Reason::InvalidHost,
+                    message,
+                ));
+                continue;
+            }
+        };
+        claims.host(&host, &our.tenant);
+        let paths = rule.http.iter().flat_map(|http| &http.paths);
+        for (position, path) in paths.enumerate() {
+            let field = format!("{field}.http.paths[{position}]");
+            claim_path(our, &host, path, &field, claims, services, conditions);
+        }
+    }
+    if let Some(backend) = &our.ingress.spec.default_backend {
+        claim_default(our, backend, claims, services, conditions);
+    }
+}
+
+/// The hosts that the valid rules of an Ingress name, each once.
+pub(super) fn hosts(our: &OurIngress<'_>) -> Vec<HostPattern> {
+    let mut hosts: Vec<HostPattern> = our
+        .ingress
+        .spec
+        .rules
+        .iter()
+        .flatten()
+        .filter_map(|rule| host::pattern(rule.host.as_deref().unwrap_or_default()).ok())
+        .collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+fn claim_path(
+    our: &OurIngress<'_>,
+    host: &HostPattern,
+    path: &HTTPIngressPath,
+    field: &str,
+    claims: &mut Claims,
+    services: &mut Services<'_>,
+    conditions: &mut Vec<Condition>,
+) {
+    let text = path.path.as_deref().unwrap_or_default();
+    let pattern = match PathPattern::try_from((&*path.path_type, text)) {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            let message = format!("the path is left out: {error}");
+            conditions.push(our.condition(format!("{field}.path"), Reason::InvalidPath, message));
+            return;
+        }
+    };
+    let backend_field = format!("{field}.backend");
+    let target = target(our, &path.backend, &backend_field, services, conditions);
+    let shown = format!("{pattern} of host {host}");
+    let key = RouteKey {
+        host: host.clone(),
+        path: Some(pattern),
+    };
+    let Err((tenant, holder)) = claims.route(key, &our.tenant, target) else {
+        return;
+    };
+    let is_own = tenant == our.tenant && *holder.ingress == *our.name.name;
+    let (reason, message) = if is_own {
+        let message = format!("{shown} stands twice in this Ingress; the first is served");
+        (Reason::DuplicatePath, message)
+    } else {
+        let message = format!(
+            "{shown} is held by Ingress {tenant}/{}, which is older or comes first by name",
+            holder.ingress
+        );
+        (Reason::PathConflict, message)
+    };
+    conditions.push(our.condition(format!("{field}.path"), reason, message));
+}
+
+/// The default backend gets what the Ingress leaves over of its hosts, and the hosts that no rule names.
+fn claim_default(
+    our: &OurIngress<'_>,
+    backend: &IngressBackend,
+    claims: &mut Claims,
+    services: &mut Services<'_>,
+    conditions: &mut Vec<Condition>,
+) {
+    let target = target(our, backend, "spec.defaultBackend", services, conditions);
+    let mut hosts = hosts(our);
+    if !hosts.contains(&HostPattern::Any) {
+        hosts.push(HostPattern::Any);
+    }
+    for host in hosts {
+        let shown = match &host {
+            HostPattern::Any => "hosts that no rule names".to_owned(),
+            named @ (HostPattern::Exact(_) | HostPattern::Wildcard(_)) => format!("host {named}"),
+        };
+        let key = RouteKey { host, path: None };
+        if let Err((tenant, holder)) = claims.route(key, &our.tenant, target.clone()) {
+            let message = format!(
+                "the default backend for {shown} is that of Ingress {tenant}/{}, which is older or comes first by name",
+                holder.ingress
+            );
+            conditions.push(our.condition(
+                "spec.defaultBackend",
+                Reason::DefaultBackendConflict,
+                message,
+            ));
+        }
+    }
+}
+
+fn target(
+    our: &OurIngress<'_>,
+    backend: &IngressBackend,
+    field: &str,
+    services: &mut Services<'_>,
+    conditions: &mut Vec<Condition>,
+) -> RouteTarget {
+    let (name, problem): (BackendName, _) = services.backend(our.tenant.as_str(), backend);
+    if let Some(problem) = problem {
+        let message = format!("{}; its requests are answered with 503", problem.message);
+        conditions.push(our.condition(
+            format!("{field}.{}", problem.field),
+            problem.reason,
+            message,
+        ));
+    }
+    RouteTarget {
+        ingress: our.name.name.as_str().into(),
+        backend: name,
+    }
+}

@@ -1,0 +1,350 @@
+//! Finds the Service port that a rule names, and the endpoints behind it. Pure.
+//!
+//! In: a backend of an Ingress. Out: its name, the [`Backend`] behind that name, and a [`Problem`] when there is none to be
+//! found: then the backend is without endpoints. Each Service port is resolved once, however many rules name it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
+use tiergate_data_plane::table::{BackendName, Endpoint, Protocol};
+
+use super::condition::{Condition, ObjectReference, Reason};
+use crate::model::backend::{self, Backend, Endpoints};
+use crate::objects::endpoint_slice::{EndpointSlice, Readiness, SliceEndpoint};
+use crate::objects::service::{Service, ServicePort, Target};
+use crate::objects::{Kind, Objects};
+use crate::scope::ObjectName;
+
+/// The Service ports that are named, as they are found.
+pub(super) struct Services<'a> {
+    objects: &'a Objects,
+    /// The slices of each Service, in the order of their names.
+    slices: BTreeMap<(&'a str, &'a str), Vec<(&'a ObjectName, &'a EndpointSlice)>>,
+    backends: BTreeMap<BackendName, Backend>,
+    conditions: Vec<Condition>,
+}
+
+/// Why a backend has no Service port.
+pub(super) struct Problem {
+    /// The field below that of the backend.
+    pub(super) field: &'static str,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+/// A port as an Ingress names it.
+enum PortName<'a> {
+    Number(i32),
+    Name(&'a str),
+}
+
+// === impl Services ===
+
+impl<'a> Services<'a> {
+    pub(super) fn new(objects: &'a Objects) -> Self {
+        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, slice) in objects.endpoint_slices() {
+            slices
+                .entry((name.namespace.as_str(), slice.service.as_str()))
+                .or_default()
+                .push((name, &**slice));
+        }
+        Self {
+            objects,
+            slices,
+            backends: BTreeMap::new(),
+            conditions: Vec::new(),
+        }
+    }
+
+    /// The backend that a rule of this namespace names.
+    pub(super) fn backend(
+        &mut self,
+        namespace: &str,
+        named: &IngressBackend,
+    ) -> (BackendName, Option<Problem>) {
+        match (&named.service, &named.resource) {
+            (Some(service), _) => self.service(namespace, service),
+            (None, Some(resource)) => {
+                let shown = format!("{}/{}", resource.kind, resource.name);
+                let problem = Problem {
+                    field: "resource",
+                    reason: Reason::BackendResourceUnsupported,
+                    message: format!("{shown} is not a Service, and only Services are supported"),
+                };
+                (self.without_endpoints(namespace, &shown, ""), Some(problem))
+            }
+            (None, None) => {
+                let problem = Problem {
+                    field: "service",
+                    reason: Reason::InvalidBackend,
+                    message: "no Service is named".to_owned(),
+                };
+                (self.without_endpoints(namespace, "", ""), Some(problem))
+            }
+        }
+    }
+
+    /// The backend of a Service by the number of one of its ports.
+    pub(super) fn by_number(&mut self, service: &ObjectName, number: i32) -> BackendName {
+        let named = IngressServiceBackend {
+            name: service.name.clone(),
+            port: Some(k8s_openapi::api::networking::v1::ServiceBackendPort {
+                name: None,
+                number: Some(number),
+            }),
+        };
+        self.service(&service.namespace, &named).0
+    }
+
+    /// All backends that were named, and what is wrong with Services and slices.
+    pub(super) fn finish(self) -> (BTreeMap<BackendName, Backend>, Vec<Condition>) {
+        (self.backends, self.conditions)
+    }
+
+    fn service(
+        &mut self,
+        namespace: &str,
+        named: &IngressServiceBackend,
+    ) -> (BackendName, Option<Problem>) {
+        let port = named.port.as_ref();
+        let number = port
+            .and_then(|port| port.number)
+            .filter(|&number| number != 0);
+        let name = port
+            .and_then(|port| port.name.as_deref())
+            .filter(|name| !name.is_empty());
+        let port = match (number, name) {
+            (Some(number), None) => PortName::Number(number),
+            (None, Some(name)) => PortName::Name(name),
+            (None, None) | (Some(_), Some(_)) => {
+                let problem = Problem {
+                    field: "service.port",
+                    reason: Reason::InvalidBackend,
+                    message: "a port needs either a name or a number".to_owned(),
+                };
+                return (
+                    self.without_endpoints(namespace, &named.name, ""),
+                    Some(problem),
+                );
+            }
+        };
+        let text = match port {
+            PortName::Number(number) => number.to_string(),
+            PortName::Name(name) => name.to_owned(),
+        };
+        let object = ObjectName::new(namespace, &*named.name);
+        let found = match self.objects.services().get(&object) {
+            Some(service) => find_port(&object, service, &port).map(|port| (&**service, port)),
+            None => Err(Problem {
+                field: "service.name",
+                reason: Reason::ServiceNotFound,
+                message: format!("there is no Service {object}"),
+            }),
+        };
+        match found {
+            Ok((service, port)) => {
+                let name = backend_name(namespace, &named.name, &text);
+                let problem = self.resolve(&object, service, port, &name);
+                (name, problem)
+            }
+            Err(problem) => {
+                let name = self.without_endpoints(namespace, &named.name, &text);
+                (name, Some(problem))
+            }
+        }
+    }
+
+    fn without_endpoints(&mut self, namespace: &str, service: &str, port: &str) -> BackendName {
+        let name = backend_name(namespace, service, port);
+        self.backends.entry(name.clone()).or_default();
+        name
+    }
+
+    fn resolve(
+        &mut self,
+        object: &ObjectName,
+        service: &Service,
+        (position, port): (usize, &ServicePort),
+        name: &BackendName,
+    ) -> Option<Problem> {
+        let slices = self
+            .slices
+            .get(&(&*object.namespace, &*object.name))
+            .map_or(&[][..], Vec::as_slice);
+        let is_known = self.backends.contains_key(name);
+        if !is_known {
+            let protocol = match protocol(port.app_protocol.as_deref()) {
+                Ok(protocol) => protocol,
+                Err(message) => {
+                    self.conditions.push(Condition {
+                        object: ObjectReference {
+                            kind: Kind::Service,
+                            name: object.clone(),
+                        },
+                        field: format!("spec.ports[{position}].appProtocol"),
+                        reason: Reason::AppProtocolUnsupported,
+                        message,
+                    });
+                    Protocol::Http1
+                }
+            };
+            let endpoints = endpoints(port, slices, &mut self.conditions);
+            let backend = Backend {
+                protocol,
+                endpoints,
+            };
+            self.backends.insert(name.clone(), backend);
+        }
+        (service.service_type == "ExternalName" && slices.is_empty()).then(|| Problem {
+            field: "service.name",
+            reason: Reason::ServiceTypeUnsupported,
+            message: format!("Service {object} is of type ExternalName, which has no endpoints"),
+        })
+    }
+}
+
+fn backend_name(namespace: &str, service: &str, port: &str) -> BackendName {
+    BackendName {
+        namespace: namespace.into(),
+        service: service.into(),
+        port: port.into(),
+    }
+}
+
+/// By the port of the Service; else by the port of its pods, as ingress-nginx does and as many manifests rely on.
+fn find_port<'s>(
+    object: &ObjectName,
+    service: &'s Service,
+    named: &PortName<'_>,
+) -> Result<(usize, &'s ServicePort), Problem> {
+    let (field, shown) = match named {
+        PortName::Number(number) => ("service.port.number", number.to_string()),
+        PortName::Name(name) => ("service.port.name", format!("{name:?}")),
+    };
+    let is_named = |port: &ServicePort| match named {
+        PortName::Number(number) => port.number == *number,
+        PortName::Name(name) => port.name == *name,
+    };
+    let is_target = |port: &ServicePort| match (named, &port.target) {
+        (PortName::Number(number), Target::Number(target)) => number == target,
+        (PortName::Name(name), Target::Name(target)) => name == target,
+        (PortName::Number(_), Target::Name(_)) | (PortName::Name(_), Target::Number(_)) => false,
+    };
+    let tcp = || {
+        let ports = service.ports.iter().enumerate();
+        ports.filter(|(_, port)| port.protocol == "TCP")
+    };
+    tcp()
+        .find(|(_, port)| is_named(port))
+        .or_else(|| tcp().find(|(_, port)| is_target(port)))
+        .ok_or_else(|| Problem {
+            field,
+            reason: Reason::ServicePortNotFound,
+            message: format!(
+                "Service {object} has no port {shown}; {}",
+                list_ports(service)
+            ),
+        })
+}
+
+fn list_ports(service: &Service) -> String {
+    const SHOWN_MAX: usize = 8;
+    let ports: Vec<String> = service
+        .ports
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|port| match (port.name.as_str(), port.protocol.as_str()) {
+            ("", "TCP") => port.number.to_string(),
+            (name, "TCP") => format!("{} ({name})", port.number),
+            (_, protocol) => format!("{}/{protocol}", port.number),
+        })
+        .collect();
+    match (ports.is_empty(), service.ports.len() > SHOWN_MAX) {
+        (true, _) => "it has none".to_owned(),
+        (false, false) => format!("it has {}", ports.join(", ")),
+        (false, true) => format!("it has {}, …", ports.join(", ")),
+    }
+}
+
+/// `kubernetes.io/h2c` is Kubernetes' own word for HTTP/2 over plain TCP (KEP-3726); `h2c`, `http2` and `grpc` are what Istio
+/// and others read likewise. What asks for TLS is not supported. Every other word says nothing about HTTP: HTTP/1.1, as
+/// without a word.
+fn protocol(app_protocol: Option<&str>) -> Result<Protocol, String> {
+    match app_protocol {
+        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => Ok(Protocol::H2c),
+        Some(asks_for_tls @ ("https" | "kubernetes.io/wss" | "wss" | "grpcs" | "tls")) => {
+            Err(format!(
+                "{asks_for_tls:?} asks for TLS to the pods, which is not supported; HTTP/1.1 is spoken without it"
+            ))
+        }
+        Some(_) | None => Ok(Protocol::Http1),
+    }
+}
+
+/// The ready endpoints of all slices; when there is none, those that still serve while they end.
+fn endpoints(
+    port: &ServicePort,
+    slices: &[(&ObjectName, &EndpointSlice)],
+    conditions: &mut Vec<Condition>,
+) -> Endpoints {
+    let mut found: Vec<(Readiness, &SliceEndpoint, Endpoint)> = Vec::new();
+    for &(name, slice) in slices {
+        let Some(slice_port) = slice.ports.iter().find(|other| other.name == port.name) else {
+            continue;
+        };
+        let number = slice_port.number.unwrap_or(match port.target {
+            Target::Number(number) => number,
+            Target::Name(_) => port.number,
+        });
+        let mut problem = None;
+        for (position, endpoint) in slice.endpoints.iter().enumerate() {
+            let identity = endpoint.pod_uid.as_deref().unwrap_or(&name.name);
+            match backend::endpoint(&endpoint.address, number, identity) {
+                Ok(usable) => found.push((endpoint.readiness, endpoint, usable)),
+                Err(error) => problem = problem.or(Some((position, error))),
+            }
+        }
+        // One condition for each slice: its addresses are made by one hand.
+        conditions.extend(problem.map(|(position, error)| Condition {
+            object: ObjectReference {
+                kind: Kind::EndpointSlice,
+                name: name.clone(),
+            },
+            field: format!("endpoints[{position}].addresses[0]"),
+            reason: Reason::InvalidEndpoint,
+            message: format!("the endpoint is left out: {error}"),
+        }));
+    }
+    let any_ready = found
+        .iter()
+        .any(|(readiness, ..)| *readiness == Readiness::Ready);
+    let wanted = if any_ready {
+        Readiness::Ready
+    } else {
+        Readiness::Draining
+    };
+    found.retain(|(readiness, ..)| *readiness == wanted);
+    one_family_for_each_pod(found)
+}
+
+/// A pod of a dual-stack Service stands in a slice of each family. It counts once, by IPv4.
+fn one_family_for_each_pod(found: Vec<(Readiness, &SliceEndpoint, Endpoint)>) -> Endpoints {
+    let with_ipv4: std::collections::BTreeSet<&str> = found
+        .iter()
+        .filter(|(_, _, endpoint)| endpoint.address.is_ipv4())
+        .filter_map(|(_, slice_endpoint, _)| slice_endpoint.pod_uid.as_deref())
+        .collect();
+    let is_second = |slice_endpoint: &SliceEndpoint, endpoint: &Endpoint| {
+        endpoint.address.is_ipv6()
+            && slice_endpoint
+                .pod_uid
+                .as_deref()
+                .is_some_and(|pod| with_ipv4.contains(pod))
+    };
+    found
+        .iter()
+        .filter(|(_, slice_endpoint, endpoint)| !is_second(slice_endpoint, endpoint))
+        .map(|(_, _, endpoint)| endpoint.clone())
+        .collect()
+}

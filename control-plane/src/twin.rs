@@ -1,0 +1,146 @@
+//! Versioned twins of objects, model and table, for `/debug` and `explain`. Pure.
+//!
+//! In: the internal types, which cannot be serialized. Out: serde types whose form changes only with [`VERSION`]. Keys and
+//! certificates are not shown: of a certificate there are its Secret and the first bytes of its fingerprint.
+
+mod model;
+mod objects;
+mod table;
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use tiergate_data_plane::table::{Backend, Certificate, Endpoint, Protocol, Table};
+
+use crate::objects::Objects;
+use crate::translate::Translation;
+use crate::translate::condition::Condition;
+
+pub use model::ModelTwin;
+pub use objects::ObjectsTwin;
+pub use table::TableTwin;
+
+/// Version of the form. A field may be added without a new one.
+pub const VERSION: u32 = 1;
+
+/// A [`Condition`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionTwin {
+    object: String,
+    field: String,
+    reason: &'static str,
+    message: String,
+}
+
+/// A backend with its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTwin {
+    protocol: &'static str,
+    endpoints: Vec<EndpointTwin>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointTwin {
+    address: String,
+    identity: String,
+}
+
+/// A certificate, without what is secret or long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateTwin {
+    secret: String,
+    fingerprint: String,
+}
+
+/// The objects as they are read.
+#[must_use]
+pub fn objects(objects: &Objects) -> ObjectsTwin {
+    ObjectsTwin::from(objects)
+}
+
+/// The model and its conditions.
+#[must_use]
+pub fn model(translation: &Translation) -> ModelTwin {
+    ModelTwin::from(translation)
+}
+
+/// The table with its generation.
+#[must_use]
+pub fn table(table: &Table, generation: u64) -> TableTwin {
+    TableTwin::new(table, generation)
+}
+
+/// The conditions, sorted.
+#[must_use]
+pub fn conditions(conditions: &[Condition]) -> Vec<ConditionTwin> {
+    conditions.iter().map(ConditionTwin::from).collect()
+}
+
+/// The first bytes of a SHA-256, enough to tell two certificates apart.
+fn short_hex(fingerprint: &[u8; 32]) -> String {
+    let mut text = String::with_capacity(16);
+    for byte in &fingerprint[..8] {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+    }
+    text
+}
+
+// === impl ConditionTwin ===
+
+impl From<&Condition> for ConditionTwin {
+    fn from(condition: &Condition) -> Self {
+        Self {
+            object: condition.object.to_string(),
+            field: condition.field.clone(),
+            reason: condition.reason.as_str(),
+            message: condition.message.clone(),
+        }
+    }
+}
+
+// === impl BackendTwin ===
+
+impl BackendTwin {
+    fn new(protocol: Protocol, endpoints: &[Endpoint]) -> Self {
+        Self {
+            protocol: match protocol {
+                Protocol::Http1 => "HTTP/1.1",
+                Protocol::H2c => "h2c",
+            },
+            endpoints: endpoints.iter().map(EndpointTwin::from).collect(),
+        }
+    }
+}
+
+impl From<&Backend> for BackendTwin {
+    fn from(backend: &Backend) -> Self {
+        Self::new(backend.protocol, &backend.endpoints)
+    }
+}
+
+// === impl EndpointTwin ===
+
+impl From<&Endpoint> for EndpointTwin {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self {
+            address: endpoint.address.to_string(),
+            identity: endpoint.identity.to_string(),
+        }
+    }
+}
+
+// === impl CertificateTwin ===
+
+impl From<&Certificate> for CertificateTwin {
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            secret: certificate.secret.to_string(),
+            fingerprint: short_hex(&certificate.fingerprint),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The twin of a [`Table`]. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tiergate_data_plane::table::{Certificate, RouteId, Table, VirtualHost};
+
+use super::{BackendTwin, CertificateTwin, VERSION};
+
+/// A table with its generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableTwin {
+    version: u32,
+    generation: u64,
+    hosts: BTreeMap<String, HostTwin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_backend: Option<RouteTwin>,
+    backends: BTreeMap<String, BackendTwin>,
+    certificates: BTreeMap<String, CertificateTwin>,
+}
+
+/// The paths of a host; `/` is the root in `prefix`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HostTwin {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    exact: BTreeMap<String, RouteTwin>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    prefix: BTreeMap<String, RouteTwin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default: Option<RouteTwin>,
+}
+
+/// A route: who asked for it and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteTwin {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingress: Option<String>,
+    backend: String,
+}
+
+// === impl TableTwin ===
+
+impl TableTwin {
+    pub(super) fn new(table: &Table, generation: u64) -> Self {
+        let mut hosts: BTreeMap<String, HostTwin> = BTreeMap::new();
+        for (name, host) in table.hosts() {
+            hosts.insert(name.to_string(), HostTwin::new(table, host));
+        }
+        for (parent, host) in table.wildcards() {
+            hosts.insert(format!("*.{parent}"), HostTwin::new(table, host));
+        }
+        let any = HostTwin::new(table, table.any());
+        if any != HostTwin::default() {
+            hosts.insert("*".to_owned(), any);
+        }
+        Self {
+            version: VERSION,
+            generation,
+            hosts,
+            default_backend: table.default_backend().map(|id| RouteTwin::new(table, id)),
+            backends: table
+                .backends()
+                .iter()
+                .map(|backend| (backend.name.to_string(), BackendTwin::from(backend)))
+                .collect(),
+            certificates: certificates(table),
+        }
+    }
+}
+
+fn certificates(table: &Table) -> BTreeMap<String, CertificateTwin> {
+    let certificates = table.certificates();
+    let twin = |(name, certificate): (String, &Certificate)| (name, certificate.into());
+    let exact = certificates
+        .exact
+        .iter()
+        .map(|(name, it)| (name.to_string(), it));
+    let wildcard = certificates
+        .wildcard
+        .iter()
+        .map(|(parent, it)| (format!("*.{parent}"), it));
+    let default = certificates.default.iter().map(|it| ("*".to_owned(), it));
+    exact.chain(wildcard).chain(default).map(twin).collect()
+}
+
+// === impl HostTwin ===
+
+impl HostTwin {
+    fn new(table: &Table, host: &VirtualHost) -> Self {
+        Self {
+            exact: host
+                .exact
+                .iter()
+                .map(|(path, &id)| (path.to_string(), RouteTwin::new(table, id)))
+                .collect(),
+            prefix: host
+                .prefix
+                .iter()
+                .map(|(path, &id)| {
+                    let shown = if path.is_empty() { "/" } else { path };
+                    (shown.to_owned(), RouteTwin::new(table, id))
+                })
+                .collect(),
+            default: host.default.map(|id| RouteTwin::new(table, id)),
+        }
+    }
+}
+
+// === impl RouteTwin ===
+
+impl RouteTwin {
+    fn new(table: &Table, id: RouteId) -> Self {
+        let route = table.route(id);
+        let owner = &route.owner;
+        Self {
+            ingress: (!owner.ingress.is_empty())
+                .then(|| format!("{}/{}", owner.tenant, owner.ingress)),
+            backend: table.backend(route.backend).name.to_string(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a pod process prints: kept in a file of limited size, the last lines in memory.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// Bytes of one log file; a full one is renamed to `….1` and replaces the one before.
+const FILE_BYTES_MAX: u64 = 10 << 20;
+
+/// Lines kept for the message of a crash, and how much of each.
+const LINES_MAX: usize = 10;
+const LINE_CHARACTERS_MAX: usize = 400;
+
+/// The log of one container.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    last_lines: VecDeque<String>,
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Opens the file to append to it.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self {
+            path,
+            file,
+            bytes,
+            last_lines: VecDeque::new(),
+        })
+    }
+
+    /// The last lines, one below the other.
+    pub(super) fn last_lines(&self) -> String {
+        let lines: Vec<&str> = self.last_lines.iter().map(String::as_str).collect();
+        lines.join("\n")
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            if self.last_lines.len() == LINES_MAX {
+                self.last_lines.pop_front();
+            }
+            self.last_lines
+                .push_back(text.chars().take(LINE_CHARACTERS_MAX).collect());
+        }
+        if self.bytes >= FILE_BYTES_MAX {
+            fs::rename(&self.path, self.path.with_added_extension("1"))?;
+            self.file = File::create(&self.path)?;
+            self.bytes = 0;
+        }
+        self.file.write_all(line)?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+/// Copies what comes from `output` into the log, until it ends.
+pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<Log>) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A line without an end is cut where the buffer is full, so no output can grow in memory.
+        let piece = match output.fill_buf().await {
+            Ok([]) | Err(_) => return,
+            Ok(piece) => piece,
+        };
+        let until = piece
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(piece.len(), |end| end + 1);
+        line.extend_from_slice(&piece[..until]);
+        output.consume(until);
+        let mut log = log.lock().expect("no holder of this lock panics");
+        for line in line.split_inclusive(|byte| *byte == b'\n') {
+            if let Err(error) = log.write(line) {
+                tracing::warn!(%error, path = %log.path.display(), reason = "log_write", "cannot keep a pod's output");
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn output_is_kept_and_its_end_is_at_hand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.log");
+        let log = Mutex::new(Log::open(path.clone()).unwrap());
+        let printed: String = (0..30).map(|line| format!("line {line}\n")).collect();
+        keep(printed.as_bytes(), &log).await;
+        let last_lines = log.lock().unwrap().last_lines();
+        assert_eq!(last_lines.lines().count(), LINES_MAX);
+        assert!(last_lines.ends_with("line 28\nline 29"), "{last_lines}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), printed);
+    }
+
+    #[tokio::test]
+    async fn a_full_file_makes_room_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.log");
+        let log = Mutex::new(Log::open(path.clone()).unwrap());
+        let line = format!("{}\n", "x".repeat(1 << 20));
+        for _ in 0..12 {
+            keep(line.as_bytes(), &log).await;
+        }
+        assert!(fs::metadata(&path).unwrap().len() < FILE_BYTES_MAX);
+        assert!(fs::metadata(path.with_added_extension("1")).unwrap().len() >= FILE_BYTES_MAX);
+    }
+}

@@ -1,0 +1,225 @@
+//! One pod from the moment it is bound to the node until its object is gone.
+//!
+//! In: the pod's object, as it changes. Out: its containers, its status, and at the end the deletion of the object. On a
+//! deletionTimestamp every container is asked to end, with the grace that the object names; readiness stays what the
+//! probes say, because the EndpointSlice controller takes the pod out by the deletionTimestamp itself.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use tiergate_data_plane::net::Net;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::container::{Deadline, Job, Place};
+use super::context::Context;
+use super::credentials::Credentials;
+use super::report::{RETRY_DELAY_FIRST, RETRY_DELAY_MAX, Report, finish, patch_status, retry};
+use super::status::{Phase, PodView};
+
+/// Grace of a pod whose object is already gone.
+const GRACE_OF_GONE: Duration = Duration::from_secs(2);
+
+/// The newest state of the pod's object.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) pod: Arc<Pod>,
+    /// The object is gone, whatever became of the containers.
+    pub(super) is_gone: bool,
+}
+
+/// Runs the pod until its object is gone.
+pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>) {
+    let context = Arc::new(context);
+    let accepted = context.wall_now();
+    let (view, _) = watch::channel(PodView::new(&context.pod, accepted));
+    let (deadline, until) = watch::channel(None);
+    let report = Report::new(Arc::clone(&context), view.subscribe(), seen.clone());
+    let reporting = async {
+        report.run().await;
+        std::future::pending::<()>().await;
+    };
+    let living = async {
+        if let Some(message) = &context.refusal {
+            refuse(&context, message).await;
+        } else if !has_ended(&context.pod) {
+            live(&context, &view, until).await;
+        }
+        // Ended by itself: the object stays, with its status, until somebody deletes it.
+        let mut seen = seen.clone();
+        let _ = seen.wait_for(is_ending).await;
+    };
+    tokio::select! {
+        () = living => {}
+        () = reporting => {}
+        () = follow_deletion(seen.clone(), deadline) => {}
+    }
+    if !seen.borrow().is_gone {
+        let last = view.borrow().clone();
+        finish(&context, &last).await;
+    }
+    if let Err(error) = fs::remove_dir_all(&context.folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, folder = %context.folder.display(), "the folder of a pod stays");
+    }
+}
+
+async fn refuse<N>(context: &Context<N>, message: &str) {
+    let status = PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some("OutOfpods".to_owned()),
+        message: Some(format!("Pod was rejected: {message}")),
+        ..PodStatus::default()
+    };
+    tracing::warn!(pod = context.title(), reason = "refused", "{message}");
+    retry(context, "refuse", || patch_status(context, &status)).await;
+}
+
+/// Whether an earlier kubelet saw it end for good.
+pub(super) fn has_ended(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn is_ending(seen: &Seen) -> bool {
+    seen.is_gone || seen.pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Turns the deletionTimestamp into a deadline, and moves it when the grace is shortened. Never ends.
+async fn follow_deletion(
+    mut seen: watch::Receiver<Seen>,
+    deadline: watch::Sender<Option<Instant>>,
+) {
+    loop {
+        let grace = {
+            let seen = seen.borrow_and_update();
+            let metadata = &seen.pod.metadata;
+            let seconds = metadata.deletion_grace_period_seconds.unwrap_or(30);
+            let asked = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            match (seen.is_gone, &metadata.deletion_timestamp) {
+                (true, _) => Some(GRACE_OF_GONE),
+                (false, Some(_)) => Some(asked),
+                (false, None) => None,
+            }
+        };
+        if let Some(grace) = grace {
+            let ends = Instant::now() + grace;
+            deadline.send_if_modified(|deadline| {
+                let is_nearer = deadline.is_none_or(|before| ends < before);
+                if is_nearer {
+                    *deadline = Some(ends);
+                }
+                is_nearer
+            });
+        }
+        if seen.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The containers, from the first to the last.
+async fn live<N: Net>(
+    context: &Arc<Context<N>>,
+    view: &watch::Sender<PodView>,
+    deadline: Deadline,
+) {
+    let mut background = JoinSet::new();
+    let mut until = deadline.clone();
+    let renewal = tokio::select! {
+        renewal = prepare(context, view) => renewal,
+        _ = until.wait_for(Option::is_some) => return,
+    };
+    if let Some((credentials, delay)) = renewal {
+        background.spawn(renew(credentials, delay, context.title()));
+    }
+    let job = |container: &Container, place, serves_services| Job {
+        context: Arc::clone(context),
+        container: container.clone(),
+        place,
+        view: view.clone(),
+        deadline: deadline.clone(),
+        serves_services,
+    };
+    let spec = context.pod.spec.as_ref();
+    let init = spec
+        .and_then(|spec| spec.init_containers.as_deref())
+        .unwrap_or_default();
+    for (index, container) in init.iter().enumerate() {
+        if !job(container, Place::Init(index), false).run().await {
+            return;
+        }
+    }
+    let is_played = |container: &&Container| {
+        let image = container.image.as_deref().unwrap_or_default();
+        context.images.folder(image).is_none()
+    };
+    let first_played = context
+        .containers()
+        .iter()
+        .find(is_played)
+        .map(|container| &container.name);
+    let mut running = JoinSet::new();
+    for (index, container) in context.containers().iter().enumerate() {
+        let serves_services = first_played == Some(&container.name);
+        running.spawn(job(container, Place::Main(index), serves_services).run());
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, pod = context.title(), reason = "internal", "the task of a container failed");
+        }
+    }
+}
+
+/// Makes the folder of the pod and its credentials; tries until that works.
+async fn prepare<N>(
+    context: &Context<N>,
+    view: &watch::Sender<PodView>,
+) -> Option<(Credentials, Duration)> {
+    let mut delay = RETRY_DELAY_FIRST;
+    loop {
+        let made = fs::create_dir_all(&context.folder).map_err(Into::into);
+        let result = match made {
+            Ok(()) => {
+                let client = context.client.clone();
+                Credentials::prepare(client, &context.access, &context.pod, &context.folder).await
+            }
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(credentials) => return credentials,
+            Err(error) => {
+                let message =
+                    format!("MountVolume.SetUp failed for volume \"kube-api-access\": {error}");
+                tracing::debug!(pod = context.title(), reason = "credentials", "{message}");
+                view.send_modify(|view| {
+                    for container in &mut view.containers {
+                        if let Phase::Waiting { message: text, .. } = &mut container.phase {
+                            text.clone_from(&message);
+                        }
+                    }
+                });
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
+    }
+}
+
+async fn renew(credentials: Credentials, mut delay: Duration, title: String) {
+    loop {
+        tokio::time::sleep(delay).await;
+        delay = match credentials.renew().await {
+            Ok(delay) => delay,
+            Err(error) => {
+                tracing::warn!(pod = title, %error, reason = "token_renewal", "cannot renew the token of a pod");
+                RETRY_DELAY_MAX
+            }
+        };
+    }
+}

@@ -1,0 +1,127 @@
+//! What has to be known before a container can start: its program, its variables, its ports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use tiergate_data_plane::net::Net;
+
+use super::container::{Job, Place};
+use super::environment::{self, ConfigError, Facts, Sources};
+use super::played::Part;
+use super::probe::{Check, Schedule, Unusable};
+use super::process::Order;
+use super::{expand, ports, service_links, sources};
+use crate::images::{self, CommandError};
+
+/// What to start.
+pub(super) enum Plan {
+    Process(Order),
+    Play(Part),
+    /// An init container whose image we do not have has nothing to do.
+    Nothing,
+}
+
+/// Why a container cannot be started: the reason and the message of its `waiting` state.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot read what the variables come from: {0}")]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Probe(#[from] Unusable),
+}
+
+/// What to start for a container, and how to probe it.
+pub(super) async fn prepare<N: Net>(
+    job: &Job<N>,
+) -> Result<(Plan, Option<(Check, Schedule)>), PrepareError> {
+    let image = job.container.image.as_deref().unwrap_or_default();
+    let probe = match &job.container.readiness_probe {
+        Some(probe) => Some((Check::of(probe, &job.container)?, Schedule::of(probe))),
+        None => None,
+    };
+    let Some(folder) = job.context.images.folder(image) else {
+        let plan = match job.place {
+            Place::Init(_) => Plan::Nothing,
+            Place::Main(_) => Plan::Play(part(job)),
+        };
+        return Ok((plan, probe));
+    };
+    let pod = job.context.pod.as_ref();
+    let needs = environment::needs(&job.container);
+    let namespace = job.context.namespace();
+    let sources = sources::read(&job.context.client, namespace, &needs).await?;
+    let mut variables = variables(job, pod, &sources)?;
+    let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
+        let texts = texts.iter().flatten();
+        texts.map(|text| expand::expand(text, &variables)).collect()
+    };
+    let mut command = expanded(&job.container.command).into_iter();
+    let program = images::program(folder, command.next().as_deref())?;
+    let arguments = command.chain(expanded(&job.container.args)).collect();
+    job.context.add_runtime_variables(&mut variables);
+    let order = Order {
+        program,
+        arguments,
+        variables,
+        folder: job.context.folder.clone(),
+        log: job
+            .context
+            .folder
+            .join(format!("{}.log", job.container.name)),
+        launcher: job.context.launcher.clone(),
+    };
+    Ok((Plan::Process(order), probe))
+}
+
+fn variables<N>(
+    job: &Job<N>,
+    pod: &Pod,
+    sources: &Sources,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let services = job.context.services.borrow().clone();
+    let spec = pod.spec.as_ref();
+    let links_enabled = spec
+        .and_then(|spec| spec.enable_service_links)
+        .unwrap_or(true);
+    let namespace = job.context.namespace();
+    let facts = Facts {
+        pod,
+        pod_address: job.context.address.to_string(),
+        node_address: job.context.node_address.to_string(),
+        service_links: service_links::variables(
+            services.values().map(Arc::as_ref),
+            namespace,
+            links_enabled,
+        ),
+    };
+    environment::variables(&job.container, &facts, sources)
+}
+
+fn part<N>(job: &Job<N>) -> Part {
+    let services = job.context.services.clone();
+    Part {
+        pod: Arc::clone(&job.context.pod),
+        identity: job.context.identity(),
+        address: job.context.address.into(),
+        declared: ports::declared(&job.container),
+        services: job.serves_services.then_some(services),
+        claims: job.context.claims.clone(),
+    }
+}
+
+// === impl PrepareError ===
+
+impl PrepareError {
+    /// The reason of the `waiting` state.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Config(_) | Self::Api(_) => "CreateContainerConfigError",
+            Self::Command(_) | Self::Probe(_) => "RunContainerError",
+        }
+    }
+}

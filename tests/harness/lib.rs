@@ -1,5 +1,25 @@
 //! What the tests of this package share.
 //!
-//! In reading order: [`repository`] finds the files of the repository for the tests that read it.
+//! In reading order: [`repository`] finds the files of the repository, for the tests that read it. The rest serves the
+//! end-to-end tests: [`cluster`] starts `tiergate-sim up` and [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the
+//! tiers as any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions.
+//!
+//! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
 
 pub mod repository;
+
+pub mod wait;
+
+pub mod cluster;
+
+pub mod tiers;
+
+pub mod kubectl;
+
+pub mod objects;
+
+pub mod client;
+
+pub mod tls;
+
+pub mod load;

@@ -16,7 +16,7 @@ pub struct File {
 }
 
 /// Folders that hold nothing of ours.
-const FOREIGN: [&str; 5] = [".git", "target", ".tools", "__pycache__", "node_modules"];
+const FOREIGN: [&str; 4] = ["target", ".tools", "__pycache__", "node_modules"];
 
 /// The root of the repository.
 #[must_use]
@@ -60,6 +60,9 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<File>) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
         let kind = entry.file_type().expect("its kind is known");
+        if name == ".git" {
+            continue; // a folder, or in a second worktree a file
+        }
         if kind.is_dir() && !FOREIGN.contains(&name.as_str()) {
             collect(&entry.path(), &format!("{path}/"), found);
         } else if kind.is_file()
@@ -80,11 +83,11 @@ impl File {
         &self.text[..start.unwrap_or(self.text.len())]
     }
 
-    /// Whether all of the file is test code: a child file `tests.rs` or a folder `tests/` inside a crate.
+    /// Whether all of the file is unit tests: a child file `tests.rs` or `…_tests.rs`, or a folder `tests/` inside a crate.
     #[must_use]
     pub fn is_test_code(&self) -> bool {
-        self.path.ends_with("/tests.rs")
-            || self.path.contains("/src/") && self.path.contains("/tests/")
+        let is_of_crate = self.path.contains("/src/");
+        is_of_crate && (self.path.ends_with("tests.rs") || self.path.contains("/tests/"))
     }
 
     /// The `//!` lines at its head, without the marks.

@@ -1,0 +1,188 @@
+//! The documents say what is there: their links, files and tests exist.
+
+use std::collections::BTreeSet;
+
+use tiergate_tests::repository::{self, File, files};
+
+/// Documents that name paths of this repository: all but the recorded texts of others.
+fn documents() -> Vec<File> {
+    let mut all = repository::files_ending(".md");
+    all.retain(|file| !file.path.starts_with("tests/seeds/"));
+    all
+}
+
+fn paths() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for file in files() {
+        let mut end = 0;
+        while let Some(slash) = file.path[end..].find('/') {
+            end += slash + 1;
+            all.insert(file.path[..end - 1].to_owned());
+        }
+        all.insert(file.path);
+    }
+    all
+}
+
+fn none(problems: &[String]) {
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The path that a link in a file names, from the root: `..` and `.` taken out.
+fn resolve(file: &str, link: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+/// The anchor that a heading gets: lower case, spaces as dashes, no punctuation.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
+        _ => None,
+    });
+    kept.collect()
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| anchor(line.trim_start_matches('#')))
+        .collect()
+}
+
+/// What stands in round brackets behind square ones.
+fn links(text: &str) -> Vec<&str> {
+    let behind = text.split("](").skip(1);
+    behind
+        .filter_map(|rest| rest.split_once(')').map(|(link, _)| link))
+        .collect()
+}
+
+/// What stands between back ticks, outside of blocks.
+fn code_words(text: &str) -> Vec<&str> {
+    let mut in_block = false;
+    let mut words = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if !in_block {
+            words.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    words
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let paths = paths();
+    let documents = documents();
+    let mut problems = Vec::new();
+    for file in &documents {
+        for link in links(&file.text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (target, wanted) = link.split_once('#').unwrap_or((link, ""));
+            let path = if target.is_empty() {
+                file.path.clone()
+            } else {
+                resolve(&file.path, target)
+            };
+            let linked = documents.iter().find(|other| other.path == path);
+            let has_anchor = linked.is_none_or(|other| anchors(&other.text).contains(wanted));
+            if !paths.contains(&path) {
+                problems.push(format!("{}: {link}: no such file", file.path));
+            } else if !wanted.is_empty() && !has_anchor {
+                problems.push(format!("{}: {link}: no such heading", file.path));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    const TOPS: [&str; 11] = [
+        "cluster-tier",
+        "namespace-tier",
+        "control-plane",
+        "data-plane",
+        "sim",
+        "tests",
+        "deploy",
+        "grafana",
+        "docs",
+        ".ci",
+        ".cargo",
+    ];
+    let paths = paths();
+    let is_plain = |word: &str| {
+        word.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+    };
+    let mut problems = Vec::new();
+    for file in documents() {
+        for word in code_words(&file.text) {
+            let word = word.split("::").next().unwrap_or(word);
+            let top = word.split('/').next().unwrap_or_default();
+            if !word.contains('/') || !TOPS.contains(&top) || !is_plain(word) {
+                continue;
+            }
+            if !paths.contains(word.trim_end_matches('/')) {
+                problems.push(format!("{}: {word}: no such file", file.path));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let files = files();
+    let mut problems = Vec::new();
+    let mut seen = 0;
+    for document in documents() {
+        for word in code_words(&document.text) {
+            let Some((path, name)) = word.split_once(".rs::") else {
+                continue;
+            };
+            seen += 1;
+            let path = format!("{path}.rs");
+            let holds =
+                |file: &File| file.path == path && file.text.contains(&format!("fn {name}("));
+            if !files.iter().any(holds) {
+                problems.push(format!("{}: {word}: no such test", document.path));
+            }
+        }
+    }
+    assert!(
+        seen > 0,
+        "ARCHITECTURE.md names tests: the search is broken"
+    );
+    none(&problems);
+}
+
+#[test]
+fn the_search_for_links_paths_and_anchors_finds_them() {
+    assert_eq!(links("a [b](c.md) and [d](e#f)."), ["c.md", "e#f"]);
+    assert_eq!(
+        code_words("`a/b` c `d`\n```\n`e`\n```\n`f`"),
+        ["a/b", "d", "f"]
+    );
+    assert_eq!(anchor(" What is it? `x`"), "what-is-it-x");
+    assert_eq!(
+        resolve("docs/adr/one.md", "../request.md"),
+        "docs/request.md"
+    );
+}

@@ -1,0 +1,256 @@
+//! Objects and flags that are wrong: each gets its complaint, and nothing else changes.
+
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tiergate_tests::cluster::{Cluster, InTest, binary};
+use tiergate_tests::objects::{application, ingress, tls_secret};
+use tiergate_tests::{tls, wait};
+
+fn cluster() -> InTest<'static> {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER
+        .get_or_init(|| Cluster::start("bad-input", &["--empty"]))
+        .in_test()
+}
+
+const CLASS: Option<&str> = Some("tiergate-cluster");
+
+/// A namespace with a good application and a good Ingress: what must not be harmed.
+fn good_neighbour(cluster: &Cluster, namespace: &str) -> String {
+    let kubectl = cluster.kubectl();
+    let host = format!("good.{namespace}.example.test");
+    kubectl.create_namespace(namespace);
+    kubectl.apply(namespace, &application("web", 1));
+    kubectl.apply(namespace, &ingress("good", CLASS, &host, "web"));
+    kubectl.rolled_out(namespace, "web");
+    cluster.until_status(&host, "/", 200);
+    host
+}
+
+#[test]
+fn the_api_server_refuses_what_cannot_be_meant() {
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let good = ingress("bad", CLASS, "bad.example.test", "web");
+    let change = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replace(from, to)
+    };
+    let cases = [
+        (change("        pathType: Prefix\n", ""), "pathType"),
+        (change("pathType: Prefix", "pathType: Regex"), "pathType"),
+        (
+            change("path: /\n", "path: relative\n"),
+            "must be an absolute path",
+        ),
+        (
+            change("host: bad.example.test", "host: '*.*.example.test'"),
+            "spec.rules[0].host",
+        ),
+        (
+            change("host: bad.example.test", "host: 10.0.0.1"),
+            "must be a DNS name",
+        ),
+        (
+            change("host: bad.example.test", "host: Bad_Name"),
+            "spec.rules[0].host",
+        ),
+        (change("name: bad\n", "name: Not_A_Name\n"), "metadata.name"),
+        (change("number: 80", "number: 99999"), "1-65535"),
+        (
+            change("port: {number: 80}", "port: {}"),
+            "port name or number is required",
+        ),
+        (change("service: {", "servce: {"), "unknown field"),
+        (change("number: 80", "number: eighty"), "number"),
+        (
+            change(
+                "apiVersion: networking.k8s.io/v1",
+                "apiVersion: networking.k8s.io/v9",
+            ),
+            "networking.k8s.io/v9",
+        ),
+        ("kind: Ingress\n".to_owned(), "apiVersion"),
+        ("not: [yaml\n".to_owned(), "yaml"),
+    ];
+    for (yaml, named) in cases {
+        let said = kubectl.run_with("apply -f -", &yaml);
+        assert!(!said.is_good, "was accepted:\n{yaml}");
+        assert!(
+            said.err.contains(named),
+            "says nothing of {named}: {}\n{yaml}",
+            said.err
+        );
+    }
+    assert!(!kubectl.run("get ingress bad").is_good, "one was stored");
+}
+
+/// Name of the Ingress, what to apply, the status at its host, and the reason that its owner is told.
+fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
+    let plain =
+        |name: &str, service: &str| ingress(name, CLASS, &format!("{name}.example.test"), service);
+    let with_tls = |name: &str, secret: &str| {
+        let tls = format!("  tls:\n  - {{hosts: [{name}.example.test], secretName: {secret}}}\n");
+        plain(name, "web") + &tls
+    };
+    let port = |name: &str, port: &str| plain(name, "web").replace("number: 80", port);
+    let broken = tls_secret("broken", "no certificate", "no key");
+    let (one, two) = (tls::self_signed(&["a"]), tls::self_signed(&["b"]));
+    let mixed = tls_secret("mixed", &one.certificate, &two.key);
+    let resource = plain("resource", "web").replace(
+        "service: {name: web, port: {number: 80}}",
+        "resource: {apiGroup: example.test, kind: Bucket, name: b}",
+    );
+    vec![
+        (
+            "no-service",
+            plain("no-service", "nobody"),
+            503,
+            "ServiceNotFound",
+        ),
+        (
+            "no-port",
+            port("no-port", "number: 81"),
+            503,
+            "ServicePortNotFound",
+        ),
+        (
+            "no-name",
+            port("no-name", "name: nope"),
+            503,
+            "ServicePortNotFound",
+        ),
+        ("resource", resource, 503, "BackendResourceUnsupported"),
+        (
+            "no-secret",
+            with_tls("no-secret", "nobody"),
+            200,
+            "SecretNotFound",
+        ),
+        (
+            "bad-secret",
+            broken + "---" + &with_tls("bad-secret", "broken"),
+            200,
+            "CertificateInvalid",
+        ),
+        (
+            "bad-key",
+            mixed + "---" + &with_tls("bad-key", "mixed"),
+            200,
+            "CertificateInvalid",
+        ),
+    ]
+}
+
+#[test]
+fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let good = good_neighbour(&cluster, "bad-objects");
+    for (name, yaml, status, reason) in bad_objects() {
+        kubectl.apply("bad-objects", &yaml);
+        cluster.until_condition("bad-objects", name, reason);
+        cluster.until_status(&format!("{name}.example.test"), "/", status);
+        wait::until("the log names the reason", wait::CHANGE_SECONDS, || {
+            let log = cluster.log();
+            let is_told = log
+                .lines()
+                .any(|line| line.contains(reason) && line.contains(name));
+            wait::seen(is_told, "not there")
+        });
+        assert_eq!(
+            cluster.get(&good, "/").status,
+            200,
+            "{name} harmed its neighbour"
+        );
+    }
+    kubectl.ok("delete namespace bad-objects --wait=false");
+}
+
+#[test]
+fn the_older_claim_of_a_host_wins_and_the_younger_is_told() {
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let host = good_neighbour(&cluster, "first-come");
+    kubectl.create_namespace("second-come");
+    kubectl.apply("second-come", &application("web", 1));
+    kubectl.apply("second-come", &ingress("late", CLASS, &host, "web"));
+    kubectl.rolled_out("second-come", "web");
+    cluster.until_condition("second-come", "late", "PathConflict");
+    assert_eq!(cluster.get(&host, "/").echo("namespace"), "first-come");
+    // With the older claim gone, the younger has the host.
+    kubectl.ok("--namespace first-come delete ingress good");
+    wait::until("the younger has it", wait::CHANGE_SECONDS, || {
+        let response = cluster.get(&host, "/");
+        let is_there = response.status == 200 && response.echo("namespace") == "second-come";
+        wait::seen(is_there, response.text())
+    });
+    kubectl.ok("delete namespace first-come second-come --wait=false");
+}
+
+#[test]
+fn wrong_flags_of_up_are_refused_with_their_name() {
+    let cases = [
+        ("--vip nonsense", "--vip"),
+        ("--vip 192.0.2.1", "127.0.0.0/8"),
+        ("--pod-cidr nonsense", "--pod-cidr"),
+        ("--pod-cidr 10.0.0.0/8", "127.0.0.0/8"),
+        ("--nodes 0", "--nodes"),
+        ("--nodes many", "--nodes"),
+        ("--http-port 99999", "--http-port"),
+        ("--https-port -1", "--https-port"),
+        ("--image nonsense", "--image"),
+        ("--image a:1=/nowhere/at/all", "/nowhere/at/all"),
+        ("--empty --api-only", "--api-only"),
+        ("--no-such-flag", "--no-such-flag"),
+        ("--htp-port 1", "--http-port"),
+    ];
+    for (arguments, named) in cases {
+        let output = Command::new("timeout")
+            .arg("60")
+            .arg(binary("tiergate-sim"))
+            .arg("up")
+            .args(arguments.split(' '))
+            .output()
+            .expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code();
+        assert!(
+            matches!(code, Some(2 | 3)),
+            "up {arguments} ended with {code:?}: {said}"
+        );
+        assert!(
+            said.contains(named),
+            "up {arguments} says nothing of {named}: {said}"
+        );
+        assert!(output.stdout.is_empty(), "up {arguments} started something");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let cluster = cluster();
+    let vip = cluster.vip().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("timeout")
+        .arg("120")
+        .arg(binary("tiergate-sim"))
+        .args([
+            "up",
+            "--empty",
+            "--pod-cidr",
+            "127.99.0.0/17",
+            "--vip",
+            &vip,
+            "--kubeconfig",
+        ])
+        .arg(folder.path().join("kubeconfig"))
+        .output()
+        .expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains(&vip), "{said}");
+    // The cluster that was there first goes on.
+    assert_eq!(cluster.get("nobody.example.test", "/").status, 404);
+}

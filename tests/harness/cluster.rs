@@ -1,0 +1,295 @@
+//! A local cluster of its own for a test program: `tiergate-sim up` as a child process.
+//!
+//! Each has a /16 of 127.0.0.0/8 to itself, so several run side by side. The child sits under a shell that ends it when this
+//! process ends, however it ends. Its output goes to `target/tests/clusters/`; its last lines are shown when a test fails.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::client::{Request, Response, fetch};
+use crate::kubectl::Kubectl;
+use crate::load::Target;
+use crate::{repository, wait};
+
+/// Ends the cluster when standard input ends, which it does when the test program is gone.
+const KEEPER: &str = r#""$@" & child=$!; cat >/dev/null; kill -TERM "$child"; wait "$child""#;
+
+/// From the start of the process to `ready`, on a slow machine.
+const READY_SECONDS: u64 = 180;
+
+/// Lines of the cluster's output that a failed test shows.
+const LINES_SHOWN: usize = 120;
+
+/// A port that nothing else of a cluster uses: whoever listens on it owns the /16.
+const OWNER_PORT: u16 = 20_999;
+
+/// A running local cluster.
+pub struct Cluster {
+    name: String,
+    folder: PathBuf,
+    second_byte: u8,
+    /// Its standard input keeps the cluster alive while it is open.
+    shell: Mutex<Child>,
+    /// Keeps the /16 ours.
+    _owner: TcpListener,
+}
+
+/// A cluster in the hands of one test: shows the cluster's output when the test fails.
+pub struct InTest<'a> {
+    cluster: &'a Cluster,
+    first_line: usize,
+}
+
+/// A program of ours: `tests/run` builds it and names its folder.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("TIERGATE_BINARIES")
+        .map_or_else(|| repository::root().join("target/release"), PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "no {}: start with `tests/run e2e`",
+        path.display()
+    );
+    path
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Starts `tiergate-sim up` with these further arguments and waits until it says `ready`.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
+        let (owner, second_byte) = own_network();
+        let folder = repository::root().join("target/tests/clusters").join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("target can be written");
+        let create = |file: &str| File::create(folder.join(file)).expect("target can be written");
+        let shell = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(binary("tiergate-sim"))
+            .arg("up")
+            .args(arguments)
+            .args(["--vip", &format!("127.{second_byte}.255.254")])
+            .args(["--pod-cidr", &format!("127.{second_byte}.0.0/17")])
+            .arg("--kubeconfig")
+            .arg(folder.join("kubeconfig"))
+            .stdin(Stdio::piped())
+            .stdout(create("stdout"))
+            .stderr(create("stderr"))
+            .spawn()
+            .expect("sh can be started");
+        let cluster = Self {
+            name: name.to_owned(),
+            shell: Mutex::new(shell),
+            folder,
+            second_byte,
+            _owner: owner,
+        };
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// The cluster in the hands of a test.
+    #[must_use]
+    pub fn in_test(&self) -> InTest<'_> {
+        let first_line = self.log().lines().count();
+        InTest {
+            cluster: self,
+            first_line,
+        }
+    }
+
+    /// kubectl of today for this cluster.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        self.kubectl_of("1.37")
+    }
+
+    /// kubectl of this version for this cluster.
+    #[must_use]
+    pub fn kubectl_of(&self, version: &str) -> Kubectl {
+        Kubectl::new(version, &self.kubeconfig())
+    }
+
+    /// The kubeconfig that the cluster wrote.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The VIP.
+    #[must_use]
+    pub fn vip(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.second_byte, 255, 254)
+    }
+
+    /// Plain HTTP at the VIP.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        SocketAddr::from((self.vip(), 8080))
+    }
+
+    /// HTTPS at the VIP.
+    #[must_use]
+    pub fn https(&self) -> SocketAddr {
+        SocketAddr::from((self.vip(), 8443))
+    }
+
+    /// A GET at the VIP on a connection of its own.
+    ///
+    /// # Panics
+    /// When the VIP does not answer at all.
+    #[must_use]
+    pub fn get(&self, host: &str, path: &str) -> Response {
+        fetch(self.http(), &Request::get(host, path)).expect("the VIP answers")
+    }
+
+    /// Waits until a host and path at the VIP are answered with this status, and returns the answer.
+    ///
+    /// # Panics
+    /// When they are not within [`wait::CHANGE_SECONDS`].
+    pub fn until_status(&self, host: &str, path: &str, status: u16) -> Response {
+        wait::until(
+            &format!("{status} for {host}{path}"),
+            wait::CHANGE_SECONDS,
+            || {
+                let response = self.get(host, path);
+                let seen = format!("{} {}", response.status, response.text());
+                wait::seen(response.status == status, seen).map(|()| response)
+            },
+        )
+    }
+
+    /// A load on a host at the VIP, over plain HTTP.
+    #[must_use]
+    pub fn target(&self, host: &str) -> Target {
+        Target {
+            address: self.http(),
+            host: host.to_owned(),
+            path: "/load".to_owned(),
+            is_tls: false,
+        }
+    }
+
+    /// Ready pods with these labels: name and address, sorted by name.
+    #[must_use]
+    pub fn ready_pods(&self, namespace: &str, selector: &str) -> Vec<(String, String)> {
+        let pods = format!("--namespace {namespace} get pods --selector {selector}");
+        let list = self.kubectl().json(&pods);
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let named = |pod: &Value| {
+            (
+                text(&pod["metadata"]["name"]),
+                text(&pod["status"]["podIP"]),
+            )
+        };
+        let mut found: Vec<_> = items
+            .iter()
+            .filter(|pod| is_ready(pod))
+            .map(named)
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Everything the cluster wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let read = |file: &str| {
+            let bytes = fs::read(self.folder.join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        read("stdout") + &read("stderr")
+    }
+
+    fn wait_until_ready(&self) {
+        wait::until(&format!("cluster {}", self.name), READY_SECONDS, || {
+            if self.log().lines().any(|line| line == "ready") {
+                return Ok(());
+            }
+            let mut shell = self.shell.lock().expect("nobody panics with it");
+            let ended = shell.try_wait().expect("our child can be asked");
+            assert!(ended.is_none(), "the cluster ended: {}", self.log());
+            Err(last_lines(&self.log(), 0))
+        });
+    }
+}
+
+/// Ends the cluster and waits for it.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut shell = self.shell.lock().expect("nobody panics with it");
+        drop(shell.stdin.take());
+        let _ = shell.wait();
+    }
+}
+
+// === impl InTest ===
+
+impl std::ops::Deref for InTest<'_> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster
+    }
+}
+
+impl Drop for InTest<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = &self.cluster.name;
+            let lines = last_lines(&self.cluster.log(), self.first_line);
+            eprintln!(
+                "--- cluster {name}, in {}:\n{lines}",
+                display(&self.cluster.folder)
+            );
+        }
+    }
+}
+
+/// A text of an object; empty when there is none.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether a pod is ready and stays.
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
+    let is_leaving = !pod["metadata"]["deletionTimestamp"].is_null();
+    !is_leaving && conditions.is_some_and(|all| all.iter().any(ready))
+}
+
+fn display(folder: &Path) -> String {
+    let root = repository::root();
+    let relative = folder.strip_prefix(root).unwrap_or(folder);
+    relative.display().to_string()
+}
+
+fn last_lines(text: &str, first: usize) -> String {
+    let lines: Vec<&str> = text.lines().skip(first).collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
+
+/// A /16 of 127.0.0.0/8 that no other test program uses, by its second byte.
+fn own_network() -> (TcpListener, u8) {
+    let free = (100..=220).find_map(|second_byte| {
+        let address = (Ipv4Addr::new(127, second_byte, 255, 253), OWNER_PORT);
+        TcpListener::bind(address)
+            .ok()
+            .map(|owner| (owner, second_byte))
+    });
+    free.expect("fewer than a hundred clusters run side by side")
+}

@@ -1,0 +1,153 @@
+//! Objects that the tests apply: an application, an Ingress, a namespace tier. YAML, as a user would write it.
+
+/// An application: a Deployment with its Service of the same name on port 80. Any image is the echo server.
+#[must_use]
+pub fn application(name: &str, replicas: u32) -> String {
+    format!(
+        r"
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      containers:
+      - name: app
+        image: example.test/echo:1
+        ports:
+        - {{name: web, containerPort: 8080}}
+        readinessProbe:
+          httpGet: {{path: /ready, port: web}}
+          periodSeconds: 1
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app: {name}}}
+  ports:
+  - {{name: web, port: 80, targetPort: web}}
+"
+    )
+}
+
+/// An Ingress that sends a host to port 80 of a Service.
+#[must_use]
+pub fn ingress(name: &str, class: Option<&str>, host: &str, service: &str) -> String {
+    let class = class.map_or_else(String::new, |class| {
+        format!("\n  ingressClassName: {class}")
+    });
+    format!(
+        r"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {name}
+spec:{class}
+  rules:
+  - host: {host}
+    http:
+      paths:
+      - path: /
+        pathType: Prefix
+        backend:
+          service: {{name: {service}, port: {{number: 80}}}}
+"
+    )
+}
+
+/// A TLS Secret.
+#[must_use]
+pub fn tls_secret(name: &str, certificate: &str, key: &str) -> String {
+    let indented = |pem: &str| pem.trim().replace('\n', "\n    ");
+    format!(
+        r"
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {name}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    {}
+  tls.key: |
+    {}
+",
+        indented(certificate),
+        indented(key)
+    )
+}
+
+/// A tier of a namespace, with its Service of the same name on port 80.
+#[must_use]
+pub fn namespace_tier(name: &str, namespace: &str, replicas: u32, arguments: &[&str]) -> String {
+    let watch = format!("--watch-namespace={namespace}");
+    tier(
+        name,
+        "tiergate-namespace",
+        replicas,
+        &[&[watch.as_str()], arguments].concat(),
+    )
+}
+
+/// A further cluster tier, at its pod's address, with its Service of the same name on port 80.
+#[must_use]
+pub fn cluster_tier(name: &str, arguments: &[&str]) -> String {
+    tier(
+        name,
+        "tiergate-cluster",
+        1,
+        &[&["--vip-mode=none"], arguments].concat(),
+    )
+}
+
+fn tier(name: &str, program: &str, replicas: u32, arguments: &[&str]) -> String {
+    let arguments = arguments.join(", ");
+    format!(
+        r"
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      containers:
+      - name: tier
+        image: tiergate
+        command: [{program}]
+        args: [{arguments}, --http-address=$(POD_IP):8080, --https-address=$(POD_IP):8443, --admin-address=$(POD_IP):9090, --upstream-source-address=$(POD_IP)]
+        env:
+        - name: POD_IP
+          valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}
+        ports:
+        - {{name: http, containerPort: 8080}}
+        - {{name: admin, containerPort: 9090}}
+        readinessProbe:
+          httpGet: {{path: /readyz, port: admin}}
+          periodSeconds: 1
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app: {name}}}
+  ports:
+  - {{name: http, port: 80, targetPort: http}}
+"
+    )
+}

@@ -1,0 +1,121 @@
+//! The tiers of a local cluster as its objects name them: their pods, admin ports, Deployments and certificates.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::client::{Request, fetch};
+use crate::cluster::{Cluster, is_ready, text};
+use crate::wait;
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Addresses of the ready pods that run one of our tiers.
+    ///
+    /// # Panics
+    /// When one has no address.
+    #[must_use]
+    pub fn tier_pods(&self, namespace: &str) -> Vec<IpAddr> {
+        let pods = self.tiers("pods", namespace, "/spec");
+        let ready = pods.iter().filter(|pod| is_ready(pod));
+        ready.map(address_of).collect()
+    }
+
+    /// Admin ports of the ready pods that run one of our tiers.
+    ///
+    /// # Panics
+    /// When one does not name its port `admin`.
+    #[must_use]
+    pub fn admin_addresses(&self, namespace: &str) -> Vec<SocketAddr> {
+        let pods = self.tiers("pods", namespace, "/spec");
+        let admin = |pod: &Value| {
+            let ports = pod.pointer("/spec/containers/0/ports");
+            let ports = ports.and_then(Value::as_array).cloned();
+            let named = ports.unwrap_or_default().into_iter();
+            let port = named
+                .filter(|port| port["name"] == "admin")
+                .find_map(|port| port["containerPort"].as_u64());
+            let port = port.expect("a tier names its admin port");
+            let port = u16::try_from(port).expect("the API server checks ports");
+            SocketAddr::new(address_of(pod), port)
+        };
+        pods.iter().filter(|pod| is_ready(pod)).map(admin).collect()
+    }
+
+    /// The Deployment of the tier of a namespace.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn tier_deployment(&self, namespace: &str) -> String {
+        let deployments = self.tiers("deployments", namespace, "/spec/template/spec");
+        let first = deployments.first();
+        text(&first.expect("a namespace with a tier")["metadata"]["name"])
+    }
+
+    /// The certificate that the cluster tier shows for names without one of their own: its Secret, and its PEM.
+    ///
+    /// # Panics
+    /// When the cluster tier has none.
+    #[must_use]
+    pub fn default_certificate(&self) -> (String, String) {
+        const FLAG: &str = "--default-ssl-certificate";
+        let tiers = self.tiers("deployments", "kube-system", "/spec/template/spec");
+        let arguments = tiers[0].pointer("/spec/template/spec/containers/0/args");
+        let arguments = arguments.and_then(Value::as_array).cloned();
+        let words: Vec<String> = arguments.unwrap_or_default().iter().map(text).collect();
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split('=')).collect();
+        let flag = words.iter().position(|word| *word == FLAG);
+        let name = words[flag.expect("the cluster tier has a default certificate") + 1];
+        let (namespace, secret) = name.split_once('/').expect("NS/NAME");
+        let secret = format!("--namespace {namespace} get secret {secret}");
+        let certificate = text(&self.kubectl().json(&secret)["data"]["tls.crt"]);
+        let pem = STANDARD.decode(certificate).expect("a Secret is base64");
+        (name.to_owned(), String::from_utf8_lossy(&pem).into_owned())
+    }
+
+    /// Waits until every cluster tier shows a condition with this reason about an object of this name.
+    ///
+    /// # Panics
+    /// When one does not within [`wait::CHANGE_SECONDS`].
+    pub fn until_condition(&self, namespace: &str, name: &str, reason: &str) {
+        let object = format!("{namespace}/{name}");
+        for admin in self.admin_addresses("kube-system") {
+            wait::until(
+                &format!("{reason} for {object}"),
+                wait::CHANGE_SECONDS,
+                || {
+                    let request = Request::get("admin", "/debug/model");
+                    let response = fetch(admin, &request).map_err(|problem| problem.to_string())?;
+                    let conditions = response.json()["conditions"].clone();
+                    let all = conditions.as_array().cloned().unwrap_or_default();
+                    let is_there = all
+                        .iter()
+                        .any(|one| one["reason"] == reason && one.to_string().contains(&object));
+                    wait::seen(is_there, conditions.to_string())
+                },
+            );
+        }
+    }
+
+    fn tiers(&self, kind: &str, namespace: &str, pod_spec: &str) -> Vec<Value> {
+        let list = self
+            .kubectl()
+            .json(&format!("--namespace {namespace} get {kind}"));
+        let mut items = list["items"].as_array().cloned().unwrap_or_default();
+        items.retain(|item| {
+            let image = item.pointer(&format!("{pod_spec}/containers/0/image"));
+            image.is_some_and(|image| text(image).starts_with("tiergate"))
+        });
+        items
+    }
+}
+
+fn address_of(pod: &Value) -> IpAddr {
+    text(&pod["status"]["podIP"])
+        .parse()
+        .expect("a ready pod has an address")
+}

@@ -1,0 +1,318 @@
+//! Cluster addresses and node ports of Services: given on creation, kept while the Service lives, free when it is gone.
+//!
+//! In: a Service and all others. Out: the Service with its addresses, or a refusal. What is in use is read from the
+//! stored Services themselves, so there is no second book that could disagree.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use rand::Rng as _;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::resources::Resource;
+use super::state::{Shared, State, text};
+use super::status::Failure;
+use super::validate::Cause;
+
+/// Node ports, as the real server has them by default.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+
+/// Tries before the search goes through the range in order.
+const RANDOM_TRIES: usize = 64;
+
+/// Gives a Service what it needs.
+pub fn allocate(
+    shared: &Shared,
+    state: &mut State,
+    call: &Call,
+    _old: Option<&Value>,
+    service: &mut Value,
+) -> Result<(), Failure> {
+    let _ = (shared, call);
+    complete(state, service, None)
+}
+
+/// Keeps what a Service had where the new form leaves it out, and gives or takes what changed with its type.
+pub fn reallocate(
+    state: &mut State,
+    call: &Call,
+    old: &Value,
+    service: &mut Value,
+) -> Result<(), Failure> {
+    let _ = call;
+    keep(old, service);
+    complete(state, service, Some(old))
+}
+
+/// Refuses addresses that others have or that are outside the range.
+pub fn check(
+    state: &State,
+    resource: &Resource,
+    name: &str,
+    old: Option<&Value>,
+    object: &Value,
+) -> Result<(), Failure> {
+    if resource.kind != "Service" {
+        return Ok(());
+    }
+    let uid = text(object, "/metadata/uid");
+    let mut causes = Vec::new();
+    let address = text(object, "/spec/clusterIP");
+    let is_new = old.is_none_or(|old| text(old, "/spec/clusterIP") != address);
+    if is_new && !matches!(address, "" | "None") {
+        let range = state.service_range;
+        let is_inside = address
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| range.contains(&address));
+        let why = if !is_inside {
+            Some(format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+            ))
+        } else if used_addresses(state, uid).contains(address) {
+            Some("provided IP is already allocated".to_owned())
+        } else {
+            None
+        };
+        causes.extend(why.map(|why| Cause {
+            reason: "FieldValueInvalid",
+            message: format!(
+                "Invalid value: \"{address}\": failed to allocate IP {address}: {why}"
+            ),
+            field: "spec.clusterIPs".to_owned(),
+        }));
+    }
+    let used = used_ports(state, uid);
+    for (index, port) in ports(object).iter().enumerate() {
+        let Some(number) = port["nodePort"]
+            .as_u64()
+            .and_then(|number| u16::try_from(number).ok())
+        else {
+            continue;
+        };
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+        let why = if used.contains(&(number, protocol)) {
+            "provided port is already allocated".to_owned()
+        } else if !NODE_PORTS.contains(&number) {
+            format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            )
+        } else {
+            continue;
+        };
+        causes.push(Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {number}: {why}"),
+            field: format!("spec.ports[{index}].nodePort"),
+        });
+    }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid(resource, name, &causes))
+    }
+}
+
+fn ports(service: &Value) -> Vec<Value> {
+    service["spec"]["ports"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn others<'a>(state: &'a State, uid: &'a str) -> impl Iterator<Item = &'a Value> {
+    let services = state.store.collection("services");
+    services
+        .into_iter()
+        .flat_map(|services| services.range("").map(|(_, service)| &service.value))
+        .filter(move |service| text(service, "/metadata/uid") != uid)
+}
+
+fn used_addresses(state: &State, uid: &str) -> BTreeSet<String> {
+    others(state, uid)
+        .map(|service| text(service, "/spec/clusterIP").to_owned())
+        .collect()
+}
+
+fn used_ports(state: &State, uid: &str) -> BTreeSet<(u16, String)> {
+    let mut used = BTreeSet::new();
+    for service in others(state, uid) {
+        for port in ports(service) {
+            let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+            let number = port["nodePort"]
+                .as_u64()
+                .and_then(|number| u16::try_from(number).ok());
+            used.extend(number.map(|number| (number, protocol)));
+        }
+    }
+    used
+}
+
+fn keep(old: &Value, service: &mut Value) {
+    let was_external = text(old, "/spec/type") == "ExternalName";
+    let is_external = text(service, "/spec/type") == "ExternalName";
+    if is_external || was_external {
+        return;
+    }
+    for field in [
+        "clusterIP",
+        "clusterIPs",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "healthCheckNodePort",
+    ] {
+        let is_left_out = service["spec"]
+            .get(field)
+            .is_none_or(|value| value.is_null() || value == "" || value == 0);
+        if let (true, Some(value)) = (is_left_out, old["spec"].get(field)) {
+            service["spec"][field] = value.clone();
+        }
+    }
+    if !wants_node_ports(service) {
+        return;
+    }
+    let known = ports(old);
+    let Some(new) = service["spec"]["ports"].as_array_mut() else {
+        return;
+    };
+    for port in new
+        .iter_mut()
+        .filter(|port| port.get("nodePort").is_none_or(|number| number == 0))
+    {
+        let same = known.iter().find(|one| {
+            one["port"] == port["port"]
+                && one["protocol"].as_str().unwrap_or("TCP")
+                    == port["protocol"].as_str().unwrap_or("TCP")
+        });
+        if let Some(number) = same.and_then(|one| one.get("nodePort")) {
+            port["nodePort"] = number.clone();
+        }
+    }
+}
+
+fn wants_node_ports(service: &Value) -> bool {
+    match text(service, "/spec/type") {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+fn complete(state: &mut State, service: &mut Value, old: Option<&Value>) -> Result<(), Failure> {
+    let uid = text(service, "/metadata/uid").to_owned();
+    let kind = text(service, "/spec/type").to_owned();
+    if kind == "ExternalName" {
+        let Some(spec) = service["spec"].as_object_mut() else {
+            return Ok(());
+        };
+        if old.is_some() {
+            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                spec.remove(field);
+            }
+        }
+        return Ok(());
+    }
+    if text(service, "/spec/clusterIP").is_empty() {
+        let given = service["spec"]["clusterIPs"][0].as_str().map(str::to_owned);
+        let address = match given {
+            Some(address) => address,
+            None => free_address(state, &uid)?,
+        };
+        service["spec"]["clusterIP"] = json!(address);
+    }
+    if service["spec"].get("clusterIPs").is_none_or(Value::is_null) {
+        service["spec"]["clusterIPs"] = json!([service["spec"]["clusterIP"]]);
+    }
+    if service["spec"].get("ipFamilyPolicy").is_none() {
+        let is_headless = text(service, "/spec/clusterIP") == "None";
+        let has_selector = service["spec"]["selector"]
+            .as_object()
+            .is_some_and(|selector| !selector.is_empty());
+        let policy = if is_headless && !has_selector {
+            "RequireDualStack"
+        } else {
+            "SingleStack"
+        };
+        service["spec"]["ipFamilyPolicy"] = json!(policy);
+        if service["spec"].get("ipFamilies").is_none() && policy == "RequireDualStack" {
+            service["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
+        }
+    }
+    if service["spec"].get("ipFamilies").is_none() {
+        service["spec"]["ipFamilies"] = json!(["IPv4"]);
+    }
+    give_ports(state, service, &uid)
+}
+
+fn give_ports(state: &mut State, service: &mut Value, uid: &str) -> Result<(), Failure> {
+    let wants = wants_node_ports(service);
+    let is_load_balancer = text(service, "/spec/type") == "LoadBalancer";
+    let mut used = used_ports(state, uid);
+    let mut numbers: Vec<(u64, u16)> = Vec::new();
+    let Some(ports) = service["spec"]["ports"].as_array_mut() else {
+        return Ok(());
+    };
+    for port in ports.iter_mut().filter(|port| port.is_object()) {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+        if !wants && !is_load_balancer {
+            if let Some(fields) = port.as_object_mut() {
+                fields.remove("nodePort");
+            }
+            continue;
+        }
+        if !wants || port["nodePort"].as_u64().is_some_and(|number| number != 0) {
+            continue;
+        }
+        // The same port number of another protocol gets the same node port.
+        let own = port["port"].as_u64().unwrap_or(0);
+        let shared = numbers
+            .iter()
+            .find(|(port, _)| *port == own)
+            .map(|(_, number)| *number);
+        let number = match shared.filter(|number| !used.contains(&(*number, protocol.clone()))) {
+            Some(number) => number,
+            None => free_port(&mut state.random, &used)?,
+        };
+        used.insert((number, protocol));
+        numbers.push((own, number));
+        port["nodePort"] = json!(number);
+    }
+    Ok(())
+}
+
+fn free_address(state: &mut State, uid: &str) -> Result<String, Failure> {
+    let used = used_addresses(state, uid);
+    let range = state.service_range;
+    let first = u32::from(range.network()) + 1;
+    let last = u32::from(range.broadcast()).saturating_sub(1);
+    let is_free = |number: u32| !used.contains(&Ipv4Addr::from(number).to_string());
+    for _ in 0..RANDOM_TRIES {
+        let number = state.random.random_range(first..=last);
+        if is_free(number) {
+            return Ok(Ipv4Addr::from(number).to_string());
+        }
+    }
+    (first..=last)
+        .find(|&number| is_free(number))
+        .map(|number| Ipv4Addr::from(number).to_string())
+        .ok_or_else(|| Failure::internal("failed to allocate a serviceIP: range is full"))
+}
+
+fn free_port(
+    random: &mut rand::rngs::SmallRng,
+    used: &BTreeSet<(u16, String)>,
+) -> Result<u16, Failure> {
+    let is_free = |number: u16| !used.iter().any(|(taken, _)| *taken == number);
+    for _ in 0..RANDOM_TRIES {
+        let number = random.random_range(NODE_PORTS);
+        if is_free(number) {
+            return Ok(number);
+        }
+    }
+    NODE_PORTS
+        .into_iter()
+        .find(|&number| is_free(number))
+        .ok_or_else(|| Failure::internal("failed to allocate a nodePort: range is full"))
+}

@@ -1,0 +1,277 @@
+//! Sends a request to the one who can answer it, in the order of checks of the real server: who, path, method, form.
+//!
+//! In: an HTTP head and body. Out: an [`Answer`] or a [`Failure`], and an entry in the request log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
+
+use super::call::{Answer, Call, User};
+use super::log::Entry;
+use super::request::{Form, Query, Route, Target};
+use super::resources::{Offer, Subresource};
+use super::state::Shared;
+use super::status::Failure;
+use super::{
+    admission, deletion, discovery, openapi, patching, pods, read, request, review, scale, token,
+    watching, write,
+};
+
+/// What came of a request.
+pub struct Outcome {
+    /// The call, when the path names a resource and the head is sound.
+    pub call: Option<Call>,
+    /// What to answer.
+    pub answer: Result<Answer, Failure>,
+}
+
+/// Paths that are open to those who bring no token.
+const OPEN: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
+
+const REPRESENTATIONS: &str = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+
+/// Answers a request.
+pub async fn dispatch(shared: &Arc<Shared>, parts: &Parts, body: Bytes) -> Outcome {
+    let path = parts.uri.path();
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let (call, answer) = match user_of(shared, parts) {
+        Err(failure) => (None, Err(failure)),
+        Ok(None) if !is_open(path) => (None, Err(anonymous(shared, parts, &query))),
+        Ok(user) => {
+            let user = user.unwrap_or_else(nobody);
+            if path.starts_with("/api") {
+                resource(shared, parts, query, user, body).await
+            } else {
+                (None, other(shared, parts, &query))
+            }
+        }
+    };
+    Outcome { call, answer }
+}
+
+fn is_open(path: &str) -> bool {
+    OPEN.iter().any(|open| {
+        path.strip_prefix(open)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn nobody() -> User {
+    User {
+        name: "system:anonymous".to_owned(),
+        uid: String::new(),
+        groups: vec!["system:unauthenticated".to_owned()],
+    }
+}
+
+fn header(parts: &Parts, name: http::HeaderName) -> &str {
+    parts
+        .headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Who asks; nobody when there is no bearer token.
+fn user_of(shared: &Shared, parts: &Parts) -> Result<Option<User>, Failure> {
+    let Some((scheme, token)) = header(parts, AUTHORIZATION).split_once(' ') else {
+        return Ok(None);
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(None);
+    }
+    token::user_of(shared, token.trim())
+        .map(Some)
+        .ok_or_else(Failure::unauthorized)
+}
+
+fn anonymous(shared: &Shared, parts: &Parts, query: &Query) -> Failure {
+    let path = parts.uri.path();
+    let route = request::route(&shared.state().registry, path);
+    match route {
+        Ok(Route::Resource(target)) => Failure::not_allowed(
+            &target.resource,
+            target.name.as_deref().unwrap_or_default(),
+            verb(&parts.method, &target, query),
+            target.namespace.as_deref(),
+        ),
+        _ => Failure::anonymous(format!(
+            "forbidden: User \"system:anonymous\" cannot get path {path:?}"
+        )),
+    }
+}
+
+/// Paths that are no resources.
+fn other(shared: &Shared, parts: &Parts, query: &Query) -> Result<Answer, Failure> {
+    let path = parts.uri.path();
+    let first = path.split('/').nth(1).unwrap_or_default();
+    if !matches!(
+        first,
+        "healthz" | "livez" | "readyz" | "version" | "openapi"
+    ) {
+        return Err(Failure::no_page());
+    }
+    if parts.method != Method::GET {
+        return Err(Failure::method_not_allowed());
+    }
+    match first {
+        "version" => Ok(Answer::value(200, discovery::version())),
+        "openapi" if path.starts_with("/openapi/v3") => {
+            openapi::answer(&shared.state().registry, path)
+        }
+        "openapi" => Err(Failure::no_page()),
+        _ => discovery::health(path, query.has("verbose")),
+    }
+}
+
+async fn resource(
+    shared: &Arc<Shared>,
+    parts: &Parts,
+    query: Query,
+    user: User,
+    body: Bytes,
+) -> (Option<Call>, Result<Answer, Failure>) {
+    let accept = header(parts, ACCEPT);
+    let target = {
+        let state = shared.state();
+        match request::route(&state.registry, parts.uri.path()) {
+            Ok(Route::Resource(target)) => target,
+            Ok(_) if parts.method != Method::GET => {
+                return (None, Err(Failure::method_not_allowed()));
+            }
+            Ok(route) => return (None, discovery::answer(&state.registry, &route, accept)),
+            Err(failure) => return (None, Err(failure)),
+        }
+    };
+    let form = Form::choose(accept);
+    let content_type = header(parts, CONTENT_TYPE)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let agent = header(parts, USER_AGENT)
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let call = Call {
+        user,
+        target,
+        method: parts.method.clone(),
+        query,
+        form: form.unwrap_or(Form::Plain),
+        content_type: content_type.to_owned(),
+        agent: if agent.is_empty() {
+            "unknown".to_owned()
+        } else {
+            agent.to_owned()
+        },
+        body,
+    };
+    if form.is_none() {
+        return (
+            Some(call),
+            Err(Failure::not_acceptable_form(REPRESENTATIONS)),
+        );
+    }
+    let mut answer = run(shared, &call).await;
+    if let (Ok(answer), Some(warning)) = (&mut answer, admission::deprecation(call.resource())) {
+        answer.warnings.push(warning.to_owned());
+    }
+    (Some(call), answer)
+}
+
+/// The verb as the log and RBAC name it.
+pub fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
+    let is_one = target.name.is_some();
+    match *method {
+        Method::GET if target.is_watch_path || query.flag("watch") && !is_one => "watch",
+        Method::GET if is_one => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if is_one => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "other",
+    }
+}
+
+async fn run(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Failure> {
+    let verb = verb(&call.method, &call.target, &call.query);
+    check_verb(call, verb)?;
+    match (call.target.subresource, verb) {
+        (None | Some(Subresource::Status), "get") => read::get(shared, call).await,
+        (None, "list") => read::list(shared, call).await,
+        (None, "watch") => watching::watch(shared, call).await,
+        (None, "create") if call.resource().kind == "Binding" => pods::bind(shared, call),
+        (None, "create") if call.resource().offer == Offer::Create => review::answer(shared, call),
+        (None, "create") => write::create(shared, call),
+        (None | Some(Subresource::Status | Subresource::Finalize), "update") => {
+            write::update(shared, call)
+        }
+        (_, "patch") => patching::patch(shared, call),
+        (None, "delete") => deletion::delete(shared, call),
+        (None, "deletecollection") => deletion::delete_collection(shared, call),
+        (Some(Subresource::Scale), "get") => scale::get(&shared.state(), call),
+        (Some(Subresource::Scale), "update") => scale::update(shared, call),
+        (Some(Subresource::Binding), "create") => pods::bind(shared, call),
+        (Some(Subresource::Eviction), "create") => pods::evict(shared, call),
+        (Some(Subresource::Token), "create") => token::issue(shared, call),
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+fn check_verb(call: &Call, verb: &str) -> Result<(), Failure> {
+    let resource = call.resource();
+    let is_known = match call.target.subresource {
+        Some(subresource) => subresource.verbs().contains(&verb),
+        None => resource.verbs().contains(&verb),
+    };
+    let is_one = call.target.name.is_some();
+    let fits = match verb {
+        "create" => {
+            is_one == call.target.subresource.is_some()
+                && (is_one || resource.namespaced == call.namespace().is_some())
+        }
+        "update" | "patch" => is_one,
+        "deletecollection" => resource.namespaced == call.namespace().is_some(),
+        _ => true,
+    };
+    if is_known && fits {
+        Ok(())
+    } else {
+        Err(Failure::method_not_allowed())
+    }
+}
+
+/// The entry of a request in the log.
+pub fn entry(parts: &Parts, user: &str, call: Option<&Call>, code: u16) -> Entry {
+    let Some(call) = call else {
+        return Entry {
+            user: user.to_owned(),
+            verb: parts.method.as_str().to_lowercase(),
+            group: String::new(),
+            resource: parts.uri.path().to_owned(),
+            namespace: String::new(),
+            name: String::new(),
+            code,
+        };
+    };
+    let resource = call.resource();
+    Entry {
+        user: call.user.name.clone(),
+        verb: verb(&call.method, &call.target, &call.query).to_owned(),
+        group: resource.group.clone(),
+        resource: match call.target.subresource {
+            Some(subresource) => format!("{}/{}", resource.plural, subresource.name()),
+            None => resource.plural.clone(),
+        },
+        namespace: call.namespace().unwrap_or_default().to_owned(),
+        name: call.name().to_owned(),
+        code,
+    }
+}

@@ -1,0 +1,123 @@
+//! OpenAPI v3, as much as kubectl needs: which kinds can be patched with which parameters, and the types of custom kinds.
+//!
+//! In: the registry. Out: the index and one document per group version. Pure. kubectl sees by the parameter
+//! `fieldValidation` that the server validates, and computes patches from its own types.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::call::Answer;
+use super::resources::{Registry, Resource, group_version};
+use super::status::Failure;
+use super::store::to_json;
+
+/// GET on `/openapi/v3` and below.
+pub fn answer(registry: &Registry, path: &str) -> Result<Answer, Failure> {
+    let path = path.trim_start_matches("/openapi/v3").trim_matches('/');
+    if path.is_empty() {
+        return Ok(Answer::text(200, to_json(&index(registry))));
+    }
+    let (group, version) = match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => (String::new(), (*version).to_owned()),
+        ["apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
+        _ => return Err(Failure::no_page()),
+    };
+    if registry.resources(&group, &version).is_empty() {
+        return Err(Failure::no_page());
+    }
+    Ok(Answer::value(200, document(registry, &group, &version)))
+}
+
+fn place(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
+}
+
+fn index(registry: &Registry) -> Value {
+    let mut paths = Map::new();
+    for group in registry.groups() {
+        for version in registry.versions(group) {
+            let digest = Sha256::digest(to_json(&document(registry, group, &version)));
+            let hash: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+            let place = place(group, &version);
+            let url = format!("/openapi/v3/{place}?hash={hash}");
+            paths.insert(place, json!({ "serverRelativeURL": url }));
+        }
+    }
+    json!({ "paths": paths })
+}
+
+fn document(registry: &Registry, group: &str, version: &str) -> Value {
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
+    for resource in registry.resources(group, version) {
+        let scope = if resource.namespaced {
+            "namespaces/{namespace}/"
+        } else {
+            ""
+        };
+        let path = format!(
+            "/{}/{scope}{}/{{name}}",
+            place(group, version),
+            resource.plural
+        );
+        paths.insert(path, json!({ "patch": patch(&resource) }));
+        if let Some(custom) = &resource.custom {
+            schemas.insert(schema_name(&resource), schema(&resource, &custom.schema));
+        }
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": format!("Kubernetes {}", group_version(group, version)), "version": "v1.36.3"},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    })
+}
+
+fn patch(resource: &Resource) -> Value {
+    let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"]
+        .iter()
+        .map(|name| {
+            let kind = if *name == "force" {
+                "boolean"
+            } else {
+                "string"
+            };
+            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
+        })
+        .collect();
+    json!({
+        "parameters": parameters, "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of(resource),
+        "responses": {"200": {"description": "OK"}},
+    })
+}
+
+fn kind_of(resource: &Resource) -> Value {
+    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+}
+
+fn schema_name(resource: &Resource) -> String {
+    let group: Vec<&str> = resource.group.rsplit('.').collect();
+    format!("{}.{}.{}", group.join("."), resource.version, resource.kind)
+}
+
+fn schema(resource: &Resource, schema: &Value) -> Value {
+    let mut schema = if schema.is_object() {
+        schema.clone()
+    } else {
+        json!({"type": "object"})
+    };
+    schema["x-kubernetes-group-version-kind"] = json!([kind_of(resource)]);
+    for field in ["apiVersion", "kind"] {
+        if schema["properties"].get(field).is_none() {
+            schema["properties"][field] = json!({"type": "string"});
+        }
+    }
+    if schema["properties"].get("metadata").is_none() {
+        schema["properties"]["metadata"] = json!({"type": "object"});
+    }
+    schema
+}

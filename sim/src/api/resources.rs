@@ -1,0 +1,463 @@
+//! The kinds that the server knows: names, verbs, subresources, and the few habits in which kinds differ.
+//!
+//! In: a group, version and plural from a URL. Out: an [`Arc<Resource>`]. Custom resources come and go with their
+//! definitions; the built-in ones are listed in [`BUILT_IN`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::custom::Custom;
+
+/// One resource of one group version.
+#[derive(Debug)]
+pub struct Resource {
+    /// API group; empty for core.
+    pub group: String,
+    /// Version, such as `v1`.
+    pub version: String,
+    /// Name in URLs.
+    pub plural: String,
+    /// Name of one.
+    pub singular: String,
+    /// Kind of the objects.
+    pub kind: String,
+    /// Whether objects live in a namespace.
+    pub namespaced: bool,
+    /// Abbreviations that kubectl takes.
+    pub short_names: Vec<String>,
+    /// Groups of resources that kubectl takes, such as `all`.
+    pub categories: Vec<String>,
+    /// Subresources.
+    pub subresources: Vec<Subresource>,
+    /// What may be done to the resource itself.
+    pub offer: Offer,
+    /// The store that keeps the objects; `events.k8s.io` shares that of the core events.
+    pub storage: String,
+    /// Schema and columns, for custom resources.
+    pub custom: Option<Custom>,
+}
+
+/// A part of a resource with a URL of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// `…/status`
+    Status,
+    /// `…/scale`
+    Scale,
+    /// `pods/binding`
+    Binding,
+    /// `pods/eviction`
+    Eviction,
+    /// `serviceaccounts/token`
+    Token,
+    /// `namespaces/finalize`
+    Finalize,
+}
+
+/// Which verbs a resource has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Everything.
+    All,
+    /// Everything except deleting a collection.
+    NoDeleteCollection,
+    /// A question that is answered and not stored.
+    Create,
+}
+
+/// The resources that are served at a moment.
+#[derive(Debug)]
+pub struct Registry {
+    by_path: BTreeMap<(String, String, String), Arc<Resource>>,
+    group_order: Vec<String>,
+}
+
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    bool,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [Subresource],
+);
+
+use Subresource::{Binding, Eviction, Finalize, Scale, Status, Token};
+
+const ALL: &[&str] = &["all"];
+
+/// Group and version, plural, kind, namespaced, short names, categories, subresources. In the order of discovery.
+#[rustfmt::skip]
+const BUILT_IN: &[Row] = &[
+    ("v1", "bindings", "Binding", true, &[], &[], &[]),
+    ("v1", "configmaps", "ConfigMap", true, &["cm"], &[], &[]),
+    ("v1", "endpoints", "Endpoints", true, &["ep"], &[], &[]),
+    ("v1", "events", "Event", true, &["ev"], &[], &[]),
+    ("v1", "limitranges", "LimitRange", true, &["limits"], &[], &[]),
+    ("v1", "namespaces", "Namespace", false, &["ns"], &[], &[Finalize, Status]),
+    ("v1", "nodes", "Node", false, &["no"], &[], &[Status]),
+    ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true, &["pvc"], &[], &[Status]),
+    ("v1", "persistentvolumes", "PersistentVolume", false, &["pv"], &[], &[Status]),
+    ("v1", "pods", "Pod", true, &["po"], ALL, &[Binding, Eviction, Status]),
+    ("v1", "podtemplates", "PodTemplate", true, &[], &[], &[]),
+    ("v1", "replicationcontrollers", "ReplicationController", true, &["rc"], ALL, &[Scale, Status]),
+    ("v1", "resourcequotas", "ResourceQuota", true, &["quota"], &[], &[Status]),
+    ("v1", "secrets", "Secret", true, &[], &[], &[]),
+    ("v1", "serviceaccounts", "ServiceAccount", true, &["sa"], &[], &[Token]),
+    ("v1", "services", "Service", true, &["svc"], ALL, &[Status]),
+    ("apps/v1", "controllerrevisions", "ControllerRevision", true, &[], &[], &[]),
+    ("apps/v1", "daemonsets", "DaemonSet", true, &["ds"], ALL, &[Status]),
+    ("apps/v1", "deployments", "Deployment", true, &["deploy"], ALL, &[Scale, Status]),
+    ("apps/v1", "replicasets", "ReplicaSet", true, &["rs"], ALL, &[Scale, Status]),
+    ("apps/v1", "statefulsets", "StatefulSet", true, &["sts"], ALL, &[Scale, Status]),
+    ("events.k8s.io/v1", "events", "Event", true, &["ev"], &[], &[]),
+    ("authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview", false, &[], &[], &[]),
+    ("authentication.k8s.io/v1", "tokenreviews", "TokenReview", false, &[], &[], &[]),
+    ("authorization.k8s.io/v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", true, &[], &[], &[]),
+    ("authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false, &[], &[], &[]),
+    ("authorization.k8s.io/v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", false, &[], &[], &[]),
+    ("authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", false, &[], &[], &[]),
+    ("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true, &["hpa"], ALL, &[Status]),
+    ("batch/v1", "cronjobs", "CronJob", true, &["cj"], ALL, &[Status]),
+    ("batch/v1", "jobs", "Job", true, &[], ALL, &[Status]),
+    ("networking.k8s.io/v1", "ingressclasses", "IngressClass", false, &[], &[], &[]),
+    ("networking.k8s.io/v1", "ingresses", "Ingress", true, &["ing"], &[], &[Status]),
+    ("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", true, &["netpol"], &[], &[]),
+    ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true, &["pdb"], &[], &[Status]),
+    ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", false, &[], &[], &[]),
+    ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false, &[], &[], &[]),
+    ("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", true, &[], &[], &[]),
+    ("rbac.authorization.k8s.io/v1", "roles", "Role", true, &[], &[], &[]),
+    ("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", false, &["crd", "crds"], &["api-extensions"], &[Status]),
+    ("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false, &["pc"], &[], &[]),
+    ("coordination.k8s.io/v1", "leases", "Lease", true, &[], &[], &[]),
+    ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true, &[], &[], &[]),
+];
+
+// === impl Resource ===
+
+impl Resource {
+    /// `v1` or `apps/v1`.
+    pub fn group_version(&self) -> String {
+        group_version(&self.group, &self.version)
+    }
+
+    /// The resource as error messages write it: `deployments.apps`.
+    pub fn qualified(&self) -> String {
+        qualify(&self.plural, &self.group)
+    }
+
+    /// The kind as error messages write it: `Deployment.apps`.
+    pub fn qualified_kind(&self) -> String {
+        qualify(&self.kind, &self.group)
+    }
+
+    /// Whether the kind has this subresource.
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    /// Whether the objects come from a definition that somebody installed.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// Whether PUT to a name that is free creates the object.
+    pub fn is_created_by_put(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "Service" | "Endpoints" | "Lease" | "Event" | "LimitRange"
+        ) || self.group == "rbac.authorization.k8s.io"
+    }
+
+    /// Whether a finished deletion answers with the object; the others answer with a Status.
+    pub fn is_returned_when_deleted(&self) -> bool {
+        self.group.is_empty()
+            && matches!(
+                self.kind.as_str(),
+                "Pod" | "Service" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim"
+            )
+    }
+
+    /// What raises `metadata.generation`.
+    pub fn generation(&self) -> Generation {
+        if self.is_custom() {
+            return if self.has(Subresource::Status) {
+                Generation::Spec
+            } else {
+                Generation::AllButMetadata
+            };
+        }
+        match (self.group.as_str(), self.kind.as_str()) {
+            ("", "Pod" | "ReplicationController")
+            | (_, "Ingress" | "IngressClass" | "NetworkPolicy" | "PodDisruptionBudget")
+            | ("apps" | "batch", _)
+            | (_, "CustomResourceDefinition" | "PriorityClass") => Generation::Spec,
+            (_, "EndpointSlice") => Generation::Everything,
+            _ => Generation::Never,
+        }
+    }
+
+    /// Verbs of the resource itself, in the order that discovery prints.
+    pub fn verbs(&self) -> &'static [&'static str] {
+        match self.offer {
+            Offer::Create => &["create"],
+            Offer::NoDeleteCollection => &[
+                "create", "delete", "get", "list", "patch", "update", "watch",
+            ],
+            // Custom resources are listed in another order by the real server; kubectl does not mind, the record does.
+            Offer::All if self.is_custom() => &[
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "create",
+                "update",
+                "watch",
+            ],
+            Offer::All => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
+        }
+    }
+}
+
+/// What raises `metadata.generation` of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// The kind has none.
+    Never,
+    /// Changes of anything but metadata and status.
+    Spec,
+    /// Changes of anything but metadata: custom resources without a status of their own.
+    AllButMetadata,
+    /// Any change, labels and annotations included.
+    Everything,
+}
+
+// === impl Subresource ===
+
+impl Subresource {
+    /// From the path element.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Status, Scale, Binding, Eviction, Token, Finalize]
+            .into_iter()
+            .find(|one| one.name() == text)
+    }
+
+    /// The path element.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status => "status",
+            Scale => "scale",
+            Binding => "binding",
+            Eviction => "eviction",
+            Token => "token",
+            Finalize => "finalize",
+        }
+    }
+
+    /// What may be done to it.
+    pub fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Status | Scale => &["get", "patch", "update"],
+            Binding | Eviction | Token => &["create"],
+            Finalize => &["update"],
+        }
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// The built-in resources.
+    pub fn built_in() -> Self {
+        let mut registry = Self {
+            by_path: BTreeMap::new(),
+            group_order: Vec::new(),
+        };
+        for row in BUILT_IN {
+            registry.insert(Arc::new(from_row(row)));
+        }
+        registry
+    }
+
+    /// Starts to serve a resource, or replaces it.
+    pub fn insert(&mut self, resource: Arc<Resource>) {
+        if !self.group_order.contains(&resource.group) {
+            self.group_order.push(resource.group.clone());
+        }
+        let path = (
+            resource.group.clone(),
+            resource.version.clone(),
+            resource.plural.clone(),
+        );
+        self.by_path.insert(path, resource);
+    }
+
+    /// Stops serving all versions of a custom resource.
+    pub fn remove(&mut self, group: &str, plural: &str) {
+        self.by_path
+            .retain(|(in_group, _, name), _| in_group != group || name != plural);
+        if !self.has_group(group) {
+            self.group_order.retain(|known| known != group);
+        }
+    }
+
+    /// The resource at a path.
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.by_path
+            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+            .cloned()
+    }
+
+    /// Whether anything of the group is served.
+    pub fn has_group(&self, group: &str) -> bool {
+        self.by_path.keys().any(|(known, _, _)| known == group)
+    }
+
+    /// Groups in the order of discovery, core first.
+    pub fn groups(&self) -> &[String] {
+        &self.group_order
+    }
+
+    /// The versions of a group, newest first.
+    pub fn versions(&self, group: &str) -> Vec<String> {
+        let mut versions: Vec<String> = Vec::new();
+        for (known, version, _) in self.by_path.keys() {
+            if known == group && !versions.contains(version) {
+                versions.push(version.clone());
+            }
+        }
+        versions.sort_by(|a, b| version_rank(b).cmp(&version_rank(a)));
+        versions
+    }
+
+    /// The resources of a group version, by name.
+    pub fn resources(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
+        let of_version = |(in_group, in_version, _): &(String, String, String)| {
+            in_group == group && in_version == version
+        };
+        self.by_path
+            .iter()
+            .filter(|(path, _)| of_version(path))
+            .map(|(_, one)| one.clone())
+            .collect()
+    }
+
+    /// The resource of a kind, in any version.
+    pub fn of_kind(&self, group: &str, kind: &str) -> Option<Arc<Resource>> {
+        self.by_path
+            .values()
+            .find(|one| one.group == group && one.kind == kind)
+            .cloned()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.by_path.values()
+    }
+}
+
+/// `v1` or `apps/v1`.
+pub fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
+}
+
+fn from_row(row: &Row) -> Resource {
+    let (group_version, plural, kind, namespaced, short_names, categories, subresources) = *row;
+    let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let offer = match kind {
+        "Namespace" => Offer::NoDeleteCollection,
+        "Binding" => Offer::Create,
+        _ if kind.ends_with("Review") => Offer::Create,
+        _ => Offer::All,
+    };
+    let storage_group = if group == "events.k8s.io" { "" } else { group };
+    Resource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        plural: plural.to_owned(),
+        singular: if kind == "Endpoints" {
+            plural.to_owned()
+        } else {
+            kind.to_lowercase()
+        },
+        kind: kind.to_owned(),
+        namespaced,
+        short_names: owned(short_names),
+        categories: owned(categories),
+        subresources: subresources.to_vec(),
+        offer,
+        storage: qualify(plural, storage_group),
+        custom: None,
+    }
+}
+
+/// `things.example.com`, or `pods` of the core group.
+pub fn qualify(name: &str, group: &str) -> String {
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
+}
+
+/// Orders versions as discovery does: `v2` before `v1` before `v1beta2` before `v1alpha1` before anything else.
+fn version_rank(version: &str) -> (u8, u32, u32) {
+    let digits = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
+    let split = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (major, stage) = rest.split_at(split);
+    if major.is_empty() {
+        return (0, 0, 0);
+    }
+    match stage {
+        "" => (3, digits(major), 0),
+        _ if stage.starts_with("beta") => (2, digits(major), digits(&stage[4..])),
+        _ if stage.starts_with("alpha") => (1, digits(major), digits(&stage[5..])),
+        _ => (0, 0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_versions_come_first() {
+        let mut versions = ["v1alpha1", "v1", "other", "v1beta2", "v2", "v1beta10"];
+        versions.sort_by(|a, b| version_rank(b).cmp(&version_rank(a)));
+        assert_eq!(
+            versions,
+            ["v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "other"]
+        );
+    }
+
+    #[test]
+    fn both_groups_of_events_share_one_store() {
+        let registry = Registry::built_in();
+        let core = registry.get("", "v1", "events").expect("core events");
+        let new = registry
+            .get("events.k8s.io", "v1", "events")
+            .expect("new events");
+        assert_eq!(core.storage, new.storage);
+    }
+}

@@ -15,9 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let is_plain = std::env::args()
         .nth(3)
         .is_some_and(|scheme| scheme == "http");
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
+    tracing_subscriber::fmt().init();
     let server = Server::new(Options::new(token, 1));
     let tls = if is_plain {
         None

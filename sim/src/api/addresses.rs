@@ -22,7 +22,7 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 const RANDOM_TRIES: usize = 64;
 
 /// Gives a Service what it needs.
-pub fn allocate(
+pub(crate) fn allocate(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -34,7 +34,7 @@ pub fn allocate(
 }
 
 /// Keeps what a Service had where the new form leaves it out, and gives or takes what changed with its type.
-pub fn reallocate(
+pub(crate) fn reallocate(
     state: &mut State,
     call: &Call,
     old: &Value,
@@ -46,7 +46,7 @@ pub fn reallocate(
 }
 
 /// Refuses addresses that others have or that are outside the range.
-pub fn check(
+pub(crate) fn check(
     state: &State,
     resource: &Resource,
     name: &str,

@@ -11,7 +11,6 @@ use super::metadata;
 use super::resources::Resource;
 use super::state::{Shared, State, text};
 use super::status::Failure;
-use super::store;
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -23,7 +22,7 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const TOLERATION_SECONDS: u32 = 300;
 
 /// Adds to a new object, or refuses it.
-pub fn create(
+pub(crate) fn create(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -59,7 +58,7 @@ pub fn create(
 }
 
 /// Adds to a changed object, or refuses it.
-pub fn update(
+pub(crate) fn update(
     state: &mut State,
     call: &Call,
     old: &Value,
@@ -78,7 +77,7 @@ pub fn update(
 }
 
 /// Rules that need other objects, for a new object that is otherwise fine.
-pub fn validate_new(
+pub(crate) fn validate_new(
     state: &State,
     resource: &Resource,
     name: &str,
@@ -88,7 +87,7 @@ pub fn validate_new(
 }
 
 /// Rules that need other objects, for a changed object that is otherwise fine.
-pub fn validate_changed(
+pub(crate) fn validate_changed(
     state: &State,
     resource: &Resource,
     name: &str,
@@ -99,7 +98,7 @@ pub fn validate_changed(
 }
 
 /// What the real server warns of.
-pub fn warnings(resource: &Resource, old: Option<&Value>, object: &Value) -> Vec<String> {
+pub(crate) fn warnings(resource: &Resource, old: Option<&Value>, object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if resource.kind == "Ingress" && old.is_none() && has_class_annotation(object) {
         warnings.push(format!(
@@ -110,7 +109,7 @@ pub fn warnings(resource: &Resource, old: Option<&Value>, object: &Value) -> Vec
 }
 
 /// The warning that every answer about a kind carries.
-pub fn deprecation(resource: &Resource) -> Option<&'static str> {
+pub(crate) fn deprecation(resource: &Resource) -> Option<&'static str> {
     (resource.kind == "Endpoints")
         .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
@@ -266,12 +265,4 @@ fn mount_token(state: &mut State, pod: &mut Value) {
         {"downwardAPI": {"items": [namespace]}},
     ]}}));
     pod["spec"]["volumes"] = json!(volumes);
-}
-
-/// Whether a namespace exists.
-pub fn has_namespace(state: &State, name: &str) -> bool {
-    state
-        .store
-        .get("namespaces", &store::key(None, name))
-        .is_some()
 }

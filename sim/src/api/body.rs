@@ -10,13 +10,13 @@ use super::status::Failure;
 use super::{custom, protobuf, schema};
 
 /// The longest body.
-pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// What to do about unknown fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
+pub(crate) enum Strictness {
     /// Refuse them.
     Strict,
     /// Tell.
@@ -26,7 +26,7 @@ pub enum Strictness {
 }
 
 /// The strictness that a call asks for.
-pub fn strictness(call: &Call) -> Strictness {
+pub(crate) fn strictness(call: &Call) -> Strictness {
     match call.query.text("fieldValidation") {
         "Strict" => Strictness::Strict,
         "Ignore" => Strictness::Ignore,
@@ -35,7 +35,7 @@ pub fn strictness(call: &Call) -> Strictness {
 }
 
 /// Any object; no matter of which kind.
-pub fn value(call: &Call) -> Result<Value, Failure> {
+pub(crate) fn value(call: &Call) -> Result<Value, Failure> {
     match call.content_type.as_str() {
         "" | "application/json" => serde_json::from_slice(&call.body).map_err(|error| {
             Failure::bad_request(format!(
@@ -55,7 +55,7 @@ pub fn value(call: &Call) -> Result<Value, Failure> {
 }
 
 /// An object of the resource, with kind and apiVersion filled in; unknown fields are refused, told or dropped.
-pub fn object(call: &Call, warnings: &mut Vec<String>) -> Result<Value, Failure> {
+pub(crate) fn object(call: &Call, warnings: &mut Vec<String>) -> Result<Value, Failure> {
     let resource = call.resource();
     let mut object = value(call)?;
     check_kind(resource, &mut object)?;
@@ -120,7 +120,7 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
 
 /// Drops the unknown fields of a custom object; the faults that strict decoding finds, as sentences. Fields of a wrong
 /// type are refused.
-pub fn faults(
+pub(crate) fn faults(
     resource: &Resource,
     object: &mut Value,
     text: &[u8],

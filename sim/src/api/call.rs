@@ -13,7 +13,7 @@ use super::store::Stored;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// Name, such as `system:serviceaccount:kube-system:default`.
     pub name: String,
     /// Unique id, empty for the administrator.
@@ -24,7 +24,7 @@ pub struct User {
 
 /// A request for a resource.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// Who asks.
     pub user: User,
     /// What for.
@@ -44,10 +44,10 @@ pub struct Call {
 }
 
 /// A stream of bytes that ends when the watch ends.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// What a request gets.
-pub struct Answer {
+pub(crate) struct Answer {
     /// HTTP status.
     pub code: u16,
     /// Body.
@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 /// The body of an answer.
-pub enum Content {
+pub(crate) enum Content {
     /// A stored object.
     Object(Arc<Stored>),
     /// Any other object.
@@ -71,7 +71,7 @@ pub enum Content {
 }
 
 /// Some objects of one kind.
-pub struct List {
+pub(crate) struct List {
     /// The kind.
     pub resource: Arc<Resource>,
     /// The objects, in order, as they are stored.
@@ -88,22 +88,22 @@ pub struct List {
 
 impl Call {
     /// The resource.
-    pub fn resource(&self) -> &Resource {
+    pub(crate) fn resource(&self) -> &Resource {
         &self.target.resource
     }
 
     /// The namespace in the path.
-    pub fn namespace(&self) -> Option<&str> {
+    pub(crate) fn namespace(&self) -> Option<&str> {
         self.target.namespace.as_deref()
     }
 
     /// The name in the path; empty when there is none.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.target.name.as_deref().unwrap_or_default()
     }
 
     /// The name of whoever changes fields.
-    pub fn manager(&self) -> &str {
+    pub(crate) fn manager(&self) -> &str {
         match self.query.text("fieldManager") {
             "" => &self.agent,
             manager => manager,
@@ -111,7 +111,7 @@ impl Call {
     }
 
     /// The subresource as managed fields write it.
-    pub fn subresource_name(&self) -> &'static str {
+    pub(crate) fn subresource_name(&self) -> &'static str {
         self.target
             .subresource
             .map_or("", super::resources::Subresource::name)
@@ -122,7 +122,7 @@ impl Call {
 
 impl Answer {
     /// A stored object.
-    pub fn object(code: u16, object: Arc<Stored>) -> Self {
+    pub(crate) fn object(code: u16, object: Arc<Stored>) -> Self {
         Self {
             code,
             content: Content::Object(object),
@@ -131,7 +131,7 @@ impl Answer {
     }
 
     /// Any other object.
-    pub fn value(code: u16, value: Value) -> Self {
+    pub(crate) fn value(code: u16, value: Value) -> Self {
         Self {
             code,
             content: Content::Value(value),
@@ -140,7 +140,7 @@ impl Answer {
     }
 
     /// Plain text.
-    pub fn text(code: u16, text: impl Into<Bytes>) -> Self {
+    pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
         let content = Content::Bytes("text/plain; charset=utf-8", text.into());
         Self {
             code,

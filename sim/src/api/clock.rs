@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Tells the time; follows simulated time when tokio's is simulated.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     epoch: Timestamp,
     started: Instant,
 }
@@ -16,7 +16,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that shows `epoch` at this moment.
-    pub fn starting_at(epoch: Timestamp) -> Self {
+    pub(crate) fn starting_at(epoch: Timestamp) -> Self {
         Self {
             epoch,
             started: Instant::now(),
@@ -24,24 +24,24 @@ impl Clock {
     }
 
     /// The time.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.epoch
             .checked_add(self.started.elapsed())
             .unwrap_or(self.epoch)
     }
 
     /// The time as Kubernetes writes it: whole seconds.
-    pub fn seconds(&self) -> String {
+    pub(crate) fn seconds(&self) -> String {
         written(self.now())
     }
 
     /// The time in a while, in whole seconds.
-    pub fn seconds_in(&self, delay: Duration) -> String {
+    pub(crate) fn seconds_in(&self, delay: Duration) -> String {
         written(self.now().checked_add(delay).unwrap_or_else(|_| self.now()))
     }
 }
 
 /// A time as Kubernetes writes it: whole seconds.
-pub fn written(time: Timestamp) -> String {
+pub(crate) fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

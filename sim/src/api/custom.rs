@@ -14,11 +14,11 @@ use super::table::{self, Table};
 
 mod schema;
 
-pub use schema::{default, prune, validate};
+pub(crate) use schema::{default, prune, validate};
 
 /// What a definition says about one version.
 #[derive(Clone, Debug)]
-pub struct Custom {
+pub(crate) struct Custom {
     /// `openAPIV3Schema`; null when there is none.
     pub schema: Value,
     /// `additionalPrinterColumns`; the age when there are none.
@@ -58,7 +58,12 @@ impl Custom {
 }
 
 /// Starts to serve what a new or changed definition defines, and says so in its status.
-pub fn changed(shared: &Shared, state: &mut State, resource: &Resource, definition: &Arc<Stored>) {
+pub(crate) fn changed(
+    shared: &Shared,
+    state: &mut State,
+    resource: &Resource,
+    definition: &Arc<Stored>,
+) {
     if resource.storage != DEFINITIONS || super::metadata::is_being_deleted(&definition.value) {
         return;
     }
@@ -95,7 +100,7 @@ pub fn changed(shared: &Shared, state: &mut State, resource: &Resource, definiti
 }
 
 /// Stops serving what a deleted definition defined; its objects go with it.
-pub fn removed(state: &mut State, resource: &Resource, definition: &Value) {
+pub(crate) fn removed(state: &mut State, resource: &Resource, definition: &Value) {
     if resource.storage != DEFINITIONS {
         return;
     }
@@ -176,7 +181,7 @@ fn serve(registry: &mut Registry, definition: &Value) {
 }
 
 /// Objects as a table by the printer columns of their definition.
-pub fn table(custom: &Custom, objects: &[&Value], now: jiff::Timestamp) -> Table {
+pub(crate) fn table(custom: &Custom, objects: &[&Value], now: jiff::Timestamp) -> Table {
     let mut columns = vec![json!({
         "name": "Name", "type": "string", "format": "name", "priority": 0,
         "description": "Name must be unique within a namespace.",
@@ -216,7 +221,7 @@ fn cell(column: &Value, object: &Value, now: jiff::Timestamp) -> Value {
 }
 
 /// The value at a simple path such as `.spec.size`, `.status.conditions[0].type` or `.metadata.labels['a']`.
-pub fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     steps(path)
         .iter()
         .try_fold(object, |at, step| match step.parse::<usize>() {
@@ -226,7 +231,7 @@ pub fn at_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Writes a value at a simple path, making the parents that are missing.
-pub fn set_at_path(object: &mut Value, path: &str, value: Value) {
+pub(crate) fn set_at_path(object: &mut Value, path: &str, value: Value) {
     let mut at = object;
     for step in steps(path) {
         if !at.is_object() {

@@ -16,7 +16,7 @@ use super::{body, custom, metadata, read};
 
 /// Delete options, wherever they came from.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// How long the object may take to end.
     pub grace_seconds: Option<i64>,
     /// What becomes of dependents.
@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 /// What a deletion did.
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The object is gone; this was its last form.
     Gone(Arc<Stored>),
     /// The object stays for a while.
@@ -41,7 +41,7 @@ pub enum Outcome {
 const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// DELETE of one object.
-pub fn delete(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn delete(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let options = Options::of(call)?;
     let mut state = shared.state();
     let resource = call.resource();
@@ -69,7 +69,7 @@ pub fn delete(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// DELETE of a collection: each object for itself; the answer is the list as it was.
-pub fn delete_collection(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn delete_collection(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let options = Options::of(call)?;
     let selector = read::selector(call)?;
     let mut state = shared.state();
@@ -87,7 +87,7 @@ pub fn delete_collection(shared: &Shared, call: &Call) -> Result<Answer, Failure
 }
 
 /// Deletes one object, or begins to.
-pub fn delete_object(
+pub(crate) fn delete_object(
     shared: &Shared,
     state: &mut State,
     resource: &Resource,
@@ -245,7 +245,7 @@ fn success(resource: &Resource, object: &Value) -> Value {
 
 impl Options {
     /// The options of a call: those of the body, then those of the query.
-    pub fn of(call: &Call) -> Result<Self, Failure> {
+    pub(crate) fn of(call: &Call) -> Result<Self, Failure> {
         let sent = if call.body.is_empty() {
             json!({})
         } else {
@@ -277,7 +277,7 @@ impl Options {
     }
 
     /// Options from a `DeleteOptions` object.
-    pub fn read(sent: &Value) -> Self {
+    pub(crate) fn read(sent: &Value) -> Self {
         let own = |pointer: &str| {
             sent.pointer(pointer)
                 .and_then(Value::as_str)

@@ -13,7 +13,7 @@ use super::store::to_json;
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// GET on `/api`, `/apis` and below, down to the lists of resources.
-pub fn answer(registry: &Registry, route: &Route, accept: &str) -> Result<Answer, Failure> {
+pub(crate) fn answer(registry: &Registry, route: &Route, accept: &str) -> Result<Answer, Failure> {
     match route {
         Route::Root { is_core } => root(registry, *is_core, accept),
         Route::Discovery(group, version) => {
@@ -209,7 +209,7 @@ fn aggregated(resource: &Resource) -> Value {
 }
 
 /// GET on `/version`.
-pub fn version() -> Value {
+pub(crate) fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
@@ -219,7 +219,7 @@ pub fn version() -> Value {
 }
 
 /// GET on `/healthz`, `/livez`, `/readyz` and below.
-pub fn health(path: &str, is_verbose: bool) -> Result<Answer, Failure> {
+pub(crate) fn health(path: &str, is_verbose: bool) -> Result<Answer, Failure> {
     let (endpoint, check) = path
         .trim_start_matches('/')
         .split_once('/')

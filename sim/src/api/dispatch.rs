@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What came of a request.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The call, when the path names a resource and the head is sound.
     pub call: Option<Call>,
     /// What to answer.
@@ -35,7 +35,7 @@ const REPRESENTATIONS: &str = "406: Not Acceptable\n\nAvailable representations:
 application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// Answers a request.
-pub async fn dispatch(shared: &Arc<Shared>, parts: &Parts, body: Bytes) -> Outcome {
+pub(crate) async fn dispatch(shared: &Arc<Shared>, parts: &Parts, body: Bytes) -> Outcome {
     let path = parts.uri.path();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let (call, answer) = match user_of(shared, parts) {
@@ -185,7 +185,7 @@ async fn resource(
 }
 
 /// The verb as the log and RBAC name it.
-pub fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
+pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
     let is_one = target.name.is_some();
     match *method {
         Method::GET if target.is_watch_path || query.flag("watch") && !is_one => "watch",
@@ -249,7 +249,7 @@ fn check_verb(call: &Call, verb: &str) -> Result<(), Failure> {
 }
 
 /// The entry of a request in the log.
-pub fn entry(parts: &Parts, user: &str, call: Option<&Call>, code: u16) -> Entry {
+pub(crate) fn entry(parts: &Parts, user: &str, call: Option<&Call>, code: u16) -> Entry {
     let Some(call) = call else {
         return Entry {
             user: user.to_owned(),

@@ -32,7 +32,7 @@ const ALWAYS_IN_NEW: &[(&str, &str)] = &[
 ];
 
 /// The `events.k8s.io` form of a stored event.
-pub fn to_new(event: &Value) -> Value {
+pub(crate) fn to_new(event: &Value) -> Value {
     let mut new = rename(event, |(old, new)| (*old, *new));
     for field in ["reportingController", "reportingInstance"] {
         if new.get(field).is_some_and(|value| value == "") {
@@ -46,17 +46,10 @@ pub fn to_new(event: &Value) -> Value {
 }
 
 /// The stored form of an event that came as `events.k8s.io`.
-pub fn to_core(event: &Value) -> Value {
+pub(crate) fn to_core(event: &Value) -> Value {
     let mut core = rename(event, |(old, new)| (*new, *old));
     fill_core(&mut core);
     Value::Object(core)
-}
-
-/// Adds to a core event the fields that are always written.
-pub fn complete(event: &mut Value) {
-    if let Some(fields) = event.as_object_mut() {
-        fill_core(fields);
-    }
 }
 
 fn fill_core(core: &mut Map<String, Value>) {
@@ -99,7 +92,7 @@ mod tests {
             "kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "m", "count": 2,
             "involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Started", "type": "Normal",
         });
-        complete(&mut core);
+        fill_core(core.as_object_mut().expect("an object"));
         let new = to_new(&core);
         assert_eq!(new["regarding"]["name"], "p");
         assert_eq!(new["deprecatedCount"], 2);

@@ -18,19 +18,19 @@ const SYSTEM_FIELDS: &[&str] = &[
 ];
 
 /// The name of an object; empty when it has none.
-pub fn name_of(object: &Value) -> &str {
+pub(crate) fn name_of(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
 /// Whether somebody has asked for the object's deletion.
-pub fn is_being_deleted(object: &Value) -> bool {
+pub(crate) fn is_being_deleted(object: &Value) -> bool {
     object["metadata"]
         .get("deletionTimestamp")
         .is_some_and(|time| !time.is_null())
 }
 
 /// Gives a new object its name, namespace, uid and birth; the name comes back.
-pub fn prepare_new(
+pub(crate) fn prepare_new(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -101,7 +101,7 @@ fn check_namespace(call: &Call, object: &Value) -> Result<(), Failure> {
 }
 
 /// Checks what PUT asks of names and identity.
-pub fn check_put(call: &Call, current: &Stored, object: &Value) -> Result<(), Failure> {
+pub(crate) fn check_put(call: &Call, current: &Stored, object: &Value) -> Result<(), Failure> {
     check_namespace(call, object)?;
     let resource = call.resource();
     match name_of(object) {
@@ -139,7 +139,7 @@ pub fn check_put(call: &Call, current: &Stored, object: &Value) -> Result<(), Fa
 }
 
 /// The request means an object of the same name that is no longer, or not yet, there.
-pub fn other_uid(
+pub(crate) fn other_uid(
     resource: &Resource,
     namespace: Option<&str>,
     name: &str,
@@ -156,7 +156,7 @@ pub fn other_uid(
 }
 
 /// Refuses a write that was made from an older version.
-pub fn check_version(
+pub(crate) fn check_version(
     resource: &Resource,
     name: &str,
     current: &Stored,
@@ -175,7 +175,7 @@ pub fn check_version(
 }
 
 /// Puts back what only the server writes, where a client left it out or may not change it.
-pub fn keep_system_fields(old: &Value, object: &mut Value) {
+pub(crate) fn keep_system_fields(old: &Value, object: &mut Value) {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
@@ -206,7 +206,7 @@ pub fn keep_system_fields(old: &Value, object: &mut Value) {
 }
 
 /// Complaints about changes to what cannot change.
-pub fn changes(old: &Value, object: &Value) -> Vec<Cause> {
+pub(crate) fn changes(old: &Value, object: &Value) -> Vec<Cause> {
     let (old, new) = (&old["metadata"], &object["metadata"]);
     let mut causes = Vec::new();
     for field in ["uid", "deletionTimestamp"] {
@@ -244,7 +244,7 @@ pub fn changes(old: &Value, object: &Value) -> Vec<Cause> {
 }
 
 /// Whether two objects differ outside `ignored` fields; with `labels_count` also in labels and annotations.
-pub fn differs(old: &Value, new: &Value, ignored: &[&str], labels_count: bool) -> bool {
+pub(crate) fn differs(old: &Value, new: &Value, ignored: &[&str], labels_count: bool) -> bool {
     let rest = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
@@ -262,7 +262,7 @@ pub fn differs(old: &Value, new: &Value, ignored: &[&str], labels_count: bool) -
 }
 
 /// Whether a write changes nothing, whatever it did to the times in the managed fields.
-pub fn same_but_for_times(old: &Value, new: &Value) -> bool {
+pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
     if differs(old, new, &["metadata"], false) {
         return false;
     }
@@ -282,7 +282,7 @@ pub fn same_but_for_times(old: &Value, new: &Value) -> bool {
 }
 
 /// Whether nothing holds back an object that is being deleted.
-pub fn is_deletion_complete(resource: &Resource, object: &Value) -> bool {
+pub(crate) fn is_deletion_complete(resource: &Resource, object: &Value) -> bool {
     let is_empty = |pointer: &str| {
         object
             .pointer(pointer)

@@ -12,7 +12,7 @@ use super::status::Failure;
 use super::store::to_json;
 
 /// GET on `/openapi/v3` and below.
-pub fn answer(registry: &Registry, path: &str) -> Result<Answer, Failure> {
+pub(crate) fn answer(registry: &Registry, path: &str) -> Result<Answer, Failure> {
     let path = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if path.is_empty() {
         return Ok(Answer::text(200, to_json(&index(registry))));

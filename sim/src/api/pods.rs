@@ -35,7 +35,7 @@ fn pods(state: &State) -> Result<Arc<Resource>, Failure> {
 }
 
 /// POST on `pods/NAME/binding` and on the old collection `bindings`.
-pub fn bind(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn bind(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let binding = body::value(call)?;
     let mut state = shared.state();
     let resource = pods(&state)?;
@@ -118,7 +118,7 @@ fn set_condition(object: &mut Value, condition: Value) {
 }
 
 /// POST on `pods/NAME/eviction`.
-pub fn evict(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn evict(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let eviction = body::value(call)?;
     let mut options = Options::read(&eviction["deleteOptions"]);
     options.is_dry_run |= call.query.is_dry_run();

@@ -16,7 +16,7 @@ use super::{custom, events, table};
 
 /// How to show objects of one kind to one client.
 #[derive(Clone, Debug)]
-pub struct Presentation {
+pub(crate) struct Presentation {
     /// The form.
     pub form: Form,
     /// What the rows of a table carry besides the cells: `Metadata`, `Object` or `None`.
@@ -26,7 +26,7 @@ pub struct Presentation {
 }
 
 /// The content type and the bytes of an answer that is no watch.
-pub fn answer(
+pub(crate) fn answer(
     call: &Call,
     content: &Content,
     now: jiff::Timestamp,
@@ -54,7 +54,7 @@ pub fn answer(
 
 impl Presentation {
     /// What a call asks for.
-    pub fn of(call: &Call, now: jiff::Timestamp) -> Result<Self, Failure> {
+    pub(crate) fn of(call: &Call, now: jiff::Timestamp) -> Result<Self, Failure> {
         let include_object = call.query.text("includeObject").to_owned();
         let is_table = matches!(call.form, Form::Table { .. });
         if is_table && !matches!(include_object.as_str(), "" | "Metadata" | "Object" | "None") {
@@ -71,7 +71,7 @@ impl Presentation {
     }
 
     /// One object.
-    pub fn object(&self, resource: &Resource, object: &Stored) -> Result<Bytes, Failure> {
+    pub(crate) fn object(&self, resource: &Resource, object: &Stored) -> Result<Bytes, Failure> {
         match self.form {
             Form::Plain | Form::Yaml if resource.group == "events.k8s.io" => {
                 Ok(to_json(&events::to_new(&object.value)))
@@ -96,7 +96,7 @@ impl Presentation {
     }
 
     /// One object of a watch; tables have columns only in the first event.
-    pub fn event(&self, resource: &Resource, object: &Stored, is_first: bool) -> Bytes {
+    pub(crate) fn event(&self, resource: &Resource, object: &Stored, is_first: bool) -> Bytes {
         match self.form {
             Form::Table { .. } => self.table_event(resource, &object.value, is_first),
             // In a watch the form of a list means its items.
@@ -109,7 +109,7 @@ impl Presentation {
     }
 
     /// A bookmark: an object that has only a version.
-    pub fn bookmark(
+    pub(crate) fn bookmark(
         &self,
         resource: &Resource,
         version: u64,
@@ -250,7 +250,7 @@ fn plain_list(list: &List, mut metadata: Value) -> Bytes {
 }
 
 /// The object in the version of its resource.
-pub fn view<'a>(resource: &Resource, value: &'a Value) -> Cow<'a, Value> {
+pub(crate) fn view<'a>(resource: &Resource, value: &'a Value) -> Cow<'a, Value> {
     if resource.group == "events.k8s.io" {
         Cow::Owned(events::to_new(value))
     } else {
@@ -263,7 +263,7 @@ fn partial(object: &Value) -> Value {
 }
 
 /// A finished request's answer as far as the log needs it.
-pub fn code(answer: &Result<Answer, Failure>) -> u16 {
+pub(crate) fn code(answer: &Result<Answer, Failure>) -> u16 {
     match answer {
         Ok(answer) => answer.code,
         Err(failure) => failure.code,

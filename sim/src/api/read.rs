@@ -42,7 +42,7 @@ enum Moment {
 }
 
 /// One object.
-pub async fn get(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) async fn get(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let version = call.query.text("resourceVersion");
     if !version.is_empty() {
         let version = version.parse().map_err(|_| bad_version(version))?;
@@ -53,14 +53,14 @@ pub async fn get(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// The complaint about a version that is no number; the real server blames itself.
-pub fn bad_version(version: &str) -> Failure {
+pub(crate) fn bad_version(version: &str) -> Failure {
     Failure::plain_internal(format!(
         "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
     ))
 }
 
 /// Waits until the store has reached a version.
-pub async fn wait_for(shared: &Shared, version: u64) -> Result<(), Failure> {
+pub(crate) async fn wait_for(shared: &Shared, version: u64) -> Result<(), Failure> {
     let deadline = Instant::now() + FUTURE_VERSION_WAIT;
     loop {
         let current = shared.state().store.version();
@@ -75,7 +75,7 @@ pub async fn wait_for(shared: &Shared, version: u64) -> Result<(), Failure> {
 }
 
 /// A list.
-pub async fn list(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) async fn list(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let selector = selector(call)?;
     check_list_options(call)?;
     let limit = usize::try_from(call.query.number("limit")?.unwrap_or(0)).unwrap_or(0);
@@ -105,7 +105,7 @@ pub async fn list(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// The selector of a call.
-pub fn selector(call: &Call) -> Result<Selector, Failure> {
+pub(crate) fn selector(call: &Call) -> Result<Selector, Failure> {
     let (labels, fields) = (
         call.query.text("labelSelector"),
         call.query.text("fieldSelector"),
@@ -114,7 +114,7 @@ pub fn selector(call: &Call) -> Result<Selector, Failure> {
 }
 
 /// The objects that a selector means, as they are now.
-pub fn selected(state: &State, call: &Call, selector: &Selector) -> List {
+pub(crate) fn selected(state: &State, call: &Call, selector: &Selector) -> List {
     list_at(state, call, selector, &Moment::Newest, "", 0).unwrap_or_else(|_| List {
         resource: call.target.resource.clone(),
         objects: Vec::new(),

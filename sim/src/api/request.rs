@@ -13,7 +13,7 @@ use super::status::Failure;
 
 /// What a path below `/api` or `/apis` points at.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// The kind.
     pub resource: Arc<Resource>,
     /// The namespace, when the path names one.
@@ -28,11 +28,11 @@ pub struct Target {
 
 /// Query parameters; the first value of each name counts.
 #[derive(Clone, Debug, Default)]
-pub struct Query(BTreeMap<String, String>);
+pub(crate) struct Query(BTreeMap<String, String>);
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// The object or list itself.
     Plain,
     /// The object or list itself, as YAML.
@@ -49,7 +49,7 @@ pub enum Form {
 }
 
 /// How a path and its elements are read.
-pub enum Route {
+pub(crate) enum Route {
     /// A resource.
     Resource(Target),
     /// The lists of what there is: `(group, version)`, either may be absent.
@@ -62,7 +62,7 @@ pub enum Route {
 }
 
 /// Finds out what a path below `/api` and `/apis` means.
-pub fn route(registry: &Registry, path: &str) -> Result<Route, Failure> {
+pub(crate) fn route(registry: &Registry, path: &str) -> Result<Route, Failure> {
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     let decode = |part: &str| percent_decode_str(part).decode_utf8().map(Cow::into_owned);
     let parts: Vec<String> = trimmed
@@ -156,7 +156,7 @@ fn target(
 
 impl Query {
     /// Reads the part of a URL behind the question mark.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             parameters
@@ -167,24 +167,24 @@ impl Query {
     }
 
     /// A parameter; empty when it is not there.
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
     /// Whether the parameter is there at all.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// A truth value: everything except `0` and `false` is true, also the empty text.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.0
             .get(name)
             .is_some_and(|value| value != "0" && value != "false")
     }
 
     /// A whole number, or a refusal.
-    pub fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         match self.text(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
@@ -196,7 +196,7 @@ impl Query {
     }
 
     /// Whether nothing shall be stored.
-    pub fn is_dry_run(&self) -> bool {
+    pub(crate) fn is_dry_run(&self) -> bool {
         self.text("dryRun") == "All"
     }
 }
@@ -205,7 +205,7 @@ impl Query {
 
 impl Form {
     /// Chooses the first form that an `Accept` header names and we have; `None` when there is none.
-    pub fn choose(accept: &str) -> Option<Self> {
+    pub(crate) fn choose(accept: &str) -> Option<Self> {
         if accept.trim().is_empty() {
             return Some(Self::Plain);
         }

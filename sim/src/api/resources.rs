@@ -10,7 +10,7 @@ use super::custom::Custom;
 
 /// One resource of one group version.
 #[derive(Debug)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// API group; empty for core.
     pub group: String,
     /// Version, such as `v1`.
@@ -39,7 +39,7 @@ pub struct Resource {
 
 /// A part of a resource with a URL of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subresource {
+pub(crate) enum Subresource {
     /// `…/status`
     Status,
     /// `…/scale`
@@ -56,7 +56,7 @@ pub enum Subresource {
 
 /// Which verbs a resource has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
+pub(crate) enum Offer {
     /// Everything.
     All,
     /// Everything except deleting a collection.
@@ -67,7 +67,7 @@ pub enum Offer {
 
 /// The resources that are served at a moment.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     by_path: BTreeMap<(String, String, String), Arc<Resource>>,
     group_order: Vec<String>,
 }
@@ -138,32 +138,32 @@ const BUILT_IN: &[Row] = &[
 
 impl Resource {
     /// `v1` or `apps/v1`.
-    pub fn group_version(&self) -> String {
+    pub(crate) fn group_version(&self) -> String {
         group_version(&self.group, &self.version)
     }
 
     /// The resource as error messages write it: `deployments.apps`.
-    pub fn qualified(&self) -> String {
+    pub(crate) fn qualified(&self) -> String {
         qualify(&self.plural, &self.group)
     }
 
     /// The kind as error messages write it: `Deployment.apps`.
-    pub fn qualified_kind(&self) -> String {
+    pub(crate) fn qualified_kind(&self) -> String {
         qualify(&self.kind, &self.group)
     }
 
     /// Whether the kind has this subresource.
-    pub fn has(&self, subresource: Subresource) -> bool {
+    pub(crate) fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
     }
 
     /// Whether the objects come from a definition that somebody installed.
-    pub fn is_custom(&self) -> bool {
+    pub(crate) fn is_custom(&self) -> bool {
         self.custom.is_some()
     }
 
     /// Whether PUT to a name that is free creates the object.
-    pub fn is_created_by_put(&self) -> bool {
+    pub(crate) fn is_created_by_put(&self) -> bool {
         matches!(
             self.kind.as_str(),
             "Service" | "Endpoints" | "Lease" | "Event" | "LimitRange"
@@ -171,7 +171,7 @@ impl Resource {
     }
 
     /// Whether a finished deletion answers with the object; the others answer with a Status.
-    pub fn is_returned_when_deleted(&self) -> bool {
+    pub(crate) fn is_returned_when_deleted(&self) -> bool {
         self.group.is_empty()
             && matches!(
                 self.kind.as_str(),
@@ -180,7 +180,7 @@ impl Resource {
     }
 
     /// What raises `metadata.generation`.
-    pub fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         if self.is_custom() {
             return if self.has(Subresource::Status) {
                 Generation::Spec
@@ -199,7 +199,7 @@ impl Resource {
     }
 
     /// Verbs of the resource itself, in the order that discovery prints.
-    pub fn verbs(&self) -> &'static [&'static str] {
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
         match self.offer {
             Offer::Create => &["create"],
             Offer::NoDeleteCollection => &[
@@ -232,7 +232,7 @@ impl Resource {
 
 /// What raises `metadata.generation` of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generation {
+pub(crate) enum Generation {
     /// The kind has none.
     Never,
     /// Changes of anything but metadata and status.
@@ -247,14 +247,14 @@ pub enum Generation {
 
 impl Subresource {
     /// From the path element.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Status, Scale, Binding, Eviction, Token, Finalize]
             .into_iter()
             .find(|one| one.name() == text)
     }
 
     /// The path element.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Status => "status",
             Scale => "scale",
@@ -266,7 +266,7 @@ impl Subresource {
     }
 
     /// What may be done to it.
-    pub fn verbs(self) -> &'static [&'static str] {
+    pub(crate) fn verbs(self) -> &'static [&'static str] {
         match self {
             Status | Scale => &["get", "patch", "update"],
             Binding | Eviction | Token => &["create"],
@@ -279,7 +279,7 @@ impl Subresource {
 
 impl Registry {
     /// The built-in resources.
-    pub fn built_in() -> Self {
+    pub(crate) fn built_in() -> Self {
         let mut registry = Self {
             by_path: BTreeMap::new(),
             group_order: Vec::new(),
@@ -291,7 +291,7 @@ impl Registry {
     }
 
     /// Starts to serve a resource, or replaces it.
-    pub fn insert(&mut self, resource: Arc<Resource>) {
+    pub(crate) fn insert(&mut self, resource: Arc<Resource>) {
         if !self.group_order.contains(&resource.group) {
             self.group_order.push(resource.group.clone());
         }
@@ -304,7 +304,7 @@ impl Registry {
     }
 
     /// Stops serving all versions of a custom resource.
-    pub fn remove(&mut self, group: &str, plural: &str) {
+    pub(crate) fn remove(&mut self, group: &str, plural: &str) {
         self.by_path
             .retain(|(in_group, _, name), _| in_group != group || name != plural);
         if !self.has_group(group) {
@@ -313,24 +313,24 @@ impl Registry {
     }
 
     /// The resource at a path.
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         self.by_path
             .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
             .cloned()
     }
 
     /// Whether anything of the group is served.
-    pub fn has_group(&self, group: &str) -> bool {
+    pub(crate) fn has_group(&self, group: &str) -> bool {
         self.by_path.keys().any(|(known, _, _)| known == group)
     }
 
     /// Groups in the order of discovery, core first.
-    pub fn groups(&self) -> &[String] {
+    pub(crate) fn groups(&self) -> &[String] {
         &self.group_order
     }
 
     /// The versions of a group, newest first.
-    pub fn versions(&self, group: &str) -> Vec<String> {
+    pub(crate) fn versions(&self, group: &str) -> Vec<String> {
         let mut versions: Vec<String> = Vec::new();
         for (known, version, _) in self.by_path.keys() {
             if known == group && !versions.contains(version) {
@@ -342,7 +342,7 @@ impl Registry {
     }
 
     /// The resources of a group version, by name.
-    pub fn resources(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
+    pub(crate) fn resources(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
         let of_version = |(in_group, in_version, _): &(String, String, String)| {
             in_group == group && in_version == version
         };
@@ -353,22 +353,14 @@ impl Registry {
             .collect()
     }
 
-    /// The resource of a kind, in any version.
-    pub fn of_kind(&self, group: &str, kind: &str) -> Option<Arc<Resource>> {
-        self.by_path
-            .values()
-            .find(|one| one.group == group && one.kind == kind)
-            .cloned()
-    }
-
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.by_path.values()
     }
 }
 
 /// `v1` or `apps/v1`.
-pub fn group_version(group: &str, version: &str) -> String {
+pub(crate) fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() {
         version.to_owned()
     } else {
@@ -408,7 +400,7 @@ fn from_row(row: &Row) -> Resource {
 }
 
 /// `things.example.com`, or `pods` of the core group.
-pub fn qualify(name: &str, group: &str) -> String {
+pub(crate) fn qualify(name: &str, group: &str) -> String {
     if group.is_empty() {
         name.to_owned()
     } else {

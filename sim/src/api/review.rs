@@ -11,7 +11,7 @@ use super::validate::Cause;
 use super::{body, token};
 
 /// POST on a review.
-pub fn answer(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn answer(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let resource = call.resource();
     let mut review = body::object(call, &mut Vec::new())?;
     if !review["metadata"].is_object() {

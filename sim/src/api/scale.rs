@@ -17,13 +17,13 @@ use super::write::{self, Operation};
 use super::{body, metadata};
 
 /// GET of a scale.
-pub fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
     let object = state.find(call)?;
     Ok(Answer::value(200, scale_of(call.resource(), &object.value)))
 }
 
 /// PUT of a scale.
-pub fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let sent = body::value(call)?;
     let mut state = shared.state();
     let current = state.find(call)?;
@@ -44,7 +44,7 @@ pub fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// PATCH of a scale.
-pub fn patch(
+pub(crate) fn patch(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -139,7 +139,7 @@ fn scale_of(resource: &Resource, object: &Value) -> Value {
 }
 
 /// A label selector in the language of query parameters.
-pub fn selector_text(selector: &Value) -> String {
+pub(crate) fn selector_text(selector: &Value) -> String {
     let is_plain =
         selector.get("matchLabels").is_none() && selector.get("matchExpressions").is_none();
     let labels = if is_plain {

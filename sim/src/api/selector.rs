@@ -11,7 +11,7 @@ use super::resources::Resource;
 
 /// Which objects a request is about.
 #[derive(Clone, Debug, Default)]
-pub struct Selector {
+pub(crate) struct Selector {
     labels: Vec<Requirement>,
     fields: Vec<(String, bool, String)>,
     is_of_new_events: bool,
@@ -37,7 +37,7 @@ enum Test {
 
 impl Selector {
     /// Reads both selectors of a request.
-    pub fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
+    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, String> {
         let labels = parse_labels(labels)?;
         let mut parsed = Vec::new();
         for term in split_fields(fields) {
@@ -56,26 +56,18 @@ impl Selector {
     }
 
     /// Whether everything is meant.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// Narrows the selector to one name.
-    pub fn require_name(&mut self, name: &str) {
+    pub(crate) fn require_name(&mut self, name: &str) {
         self.fields
             .push(("metadata.name".to_owned(), true, name.to_owned()));
     }
 
-    /// The name, when the selector asks for exactly one.
-    pub fn single_name(&self) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, is_equal, _)| *is_equal && field == "metadata.name")
-            .map(|(_, _, name)| name.as_str())
-    }
-
     /// Whether the object is meant.
-    pub fn matches(&self, object: &Value) -> bool {
+    pub(crate) fn matches(&self, object: &Value) -> bool {
         self.labels
             .iter()
             .all(|requirement| requirement.matches(&object["metadata"]["labels"]))

@@ -52,7 +52,7 @@ const GZIP_BYTES_MIN: usize = 128 * 1024;
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves a listener until `shutdown` ends; then open connections, watches included, are dropped.
-pub async fn serve<L>(
+pub(crate) async fn serve<L>(
     shared: Arc<Shared>,
     mut listener: L,
     tls: Option<TlsAcceptor>,

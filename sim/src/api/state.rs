@@ -17,7 +17,7 @@ use super::store::{self, Store, Stored};
 
 /// Everything that requests share.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     /// The time.
     pub clock: Clock,
@@ -29,7 +29,7 @@ pub struct Shared {
 
 /// What changes.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     /// The objects.
     pub store: Store,
     /// The kinds.
@@ -50,7 +50,7 @@ const HISTORY_MAX: usize = 8192;
 
 impl Shared {
     /// A server without objects.
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let registry = Registry::built_in();
         let mut store = Store::new(HISTORY_MAX);
         for resource in registry.iter() {
@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// The state; held only between two awaits, never across one.
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held can only have left an object out, which its client was told by a broken connection.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +82,7 @@ impl Shared {
 
 impl State {
     /// The object that a call names.
-    pub fn find(&self, call: &Call) -> Result<Arc<Stored>, Failure> {
+    pub(crate) fn find(&self, call: &Call) -> Result<Arc<Stored>, Failure> {
         let key = store::key(call.namespace(), call.name());
         self.store
             .get(&call.resource().storage, &key)
@@ -90,7 +90,7 @@ impl State {
     }
 
     /// One object of a built-in kind.
-    pub fn object(
+    pub(crate) fn object(
         &self,
         storage: &str,
         namespace: Option<&str>,
@@ -100,7 +100,7 @@ impl State {
     }
 
     /// A random uid (version 4).
-    pub fn uid(&mut self) -> String {
+    pub(crate) fn uid(&mut self) -> String {
         let mut bytes: [u8; 16] = self.random.random();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// Five random letters behind a prefix that is cut to fit.
-    pub fn generated_name(&mut self, prefix: &str) -> String {
+    pub(crate) fn generated_name(&mut self, prefix: &str) -> String {
         const PREFIX_MAX: usize = 58;
         let mut end = prefix.len().min(PREFIX_MAX);
         while !prefix.is_char_boundary(end) {
@@ -133,7 +133,7 @@ impl State {
 }
 
 /// A text field of an object; empty when it is not there.
-pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value
         .pointer(pointer)
         .and_then(Value::as_str)

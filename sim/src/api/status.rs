@@ -9,7 +9,7 @@ use super::validate::Cause;
 
 /// A refused request.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// HTTP status.
     pub code: u16,
     /// Machine-readable reason.
@@ -57,7 +57,7 @@ impl Failure {
     }
 
     /// Adds `retryAfterSeconds`, which also becomes a header.
-    pub fn retry_after(mut self, seconds: u32) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.details
             .get_or_insert_default()
             .insert("retryAfterSeconds".to_owned(), json!(seconds));
@@ -65,12 +65,12 @@ impl Failure {
     }
 
     /// Seconds for the header `Retry-After`.
-    pub fn retry_after_seconds(&self) -> Option<u64> {
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.details.as_ref()?.get("retryAfterSeconds")?.as_u64()
     }
 
     /// An unknown path: plain text.
-    pub fn no_page() -> Self {
+    pub(crate) fn no_page() -> Self {
         Self {
             is_text: true,
             ..Self::new(404, "NotFound", "404 page not found\n")
@@ -78,7 +78,7 @@ impl Failure {
     }
 
     /// An unknown resource of a known group.
-    pub fn no_resource() -> Self {
+    pub(crate) fn no_resource() -> Self {
         Self::new(
             404,
             "NotFound",
@@ -88,7 +88,7 @@ impl Failure {
     }
 
     /// The object does not exist.
-    pub fn not_found(resource: &Resource, name: &str) -> Self {
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
         Self::new(
             404,
             "NotFound",
@@ -98,7 +98,7 @@ impl Failure {
     }
 
     /// The namespace does not exist.
-    pub fn no_namespace(name: &str) -> Self {
+    pub(crate) fn no_namespace(name: &str) -> Self {
         Self::new(404, "NotFound", format!("namespaces {name:?} not found")).about(
             "",
             "namespaces",
@@ -107,7 +107,7 @@ impl Failure {
     }
 
     /// The name is taken.
-    pub fn already_exists(resource: &Resource, name: &str, is_being_deleted: bool) -> Self {
+    pub(crate) fn already_exists(resource: &Resource, name: &str, is_being_deleted: bool) -> Self {
         let prefix = if is_being_deleted {
             "object is being deleted: "
         } else {
@@ -118,7 +118,7 @@ impl Failure {
     }
 
     /// Somebody else wrote first.
-    pub fn modified(resource: &Resource, name: &str) -> Self {
+    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(
             resource,
             name,
@@ -127,7 +127,7 @@ impl Failure {
     }
 
     /// The object is not as the request presupposes.
-    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {} {name:?}: {why}",
             resource.qualified()
@@ -136,13 +136,13 @@ impl Failure {
     }
 
     /// The same about something that is no resource of its own, such as `pods/binding`.
-    pub fn conflict_on(what: &str, name: &str, why: &str) -> Self {
+    pub(crate) fn conflict_on(what: &str, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {what} {name:?}: {why}");
         Self::new(409, "Conflict", message).about("", what, name)
     }
 
     /// A precondition of a deletion does not hold; named by kind, unlike other conflicts.
-    pub fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {} {name:?}: {why}",
             resource.qualified_kind()
@@ -151,17 +151,17 @@ impl Failure {
     }
 
     /// Another manager owns a field of an apply.
-    pub fn apply_conflict(message: String, causes: &[Value]) -> Self {
+    pub(crate) fn apply_conflict(message: String, causes: &[Value]) -> Self {
         Self::new(409, "Conflict", message).causes(json!(causes))
     }
 
     /// The object breaks rules.
-    pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
         Self::invalid_kind(&resource.group, &resource.kind, name, causes)
     }
 
     /// The same for a kind that is not the resource's own, such as `Scale`.
-    pub fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let qualified = super::resources::qualify(kind, group);
         let mut lines: Vec<String> = Vec::new();
         for cause in causes {
@@ -189,23 +189,23 @@ impl Failure {
     }
 
     /// The patch cannot be carried out.
-    pub fn unprocessable(message: impl Into<String>) -> Self {
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(422, "Invalid", message).about("", "", "")
     }
 
     /// The request makes no sense.
-    pub fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
     /// An admission rule says no.
-    pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
         Self::new(403, "Forbidden", message).about(&resource.group, &resource.plural, name)
     }
 
     /// The namespace takes nothing new because it is going away.
-    pub fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+    pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
         );
@@ -217,17 +217,17 @@ impl Failure {
     }
 
     /// No token, or one that we did not issue.
-    pub fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
     /// Requests without a token see only a few open paths.
-    pub fn anonymous(message: String) -> Self {
+    pub(crate) fn anonymous(message: String) -> Self {
         Self::new(403, "Forbidden", message).about("", "", "")
     }
 
     /// A request for a resource without a token.
-    pub fn not_allowed(
+    pub(crate) fn not_allowed(
         resource: &Resource,
         name: &str,
         verb: &str,
@@ -250,7 +250,7 @@ impl Failure {
     }
 
     /// The path exists, the method does not.
-    pub fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(
             405,
             "MethodNotAllowed",
@@ -260,32 +260,32 @@ impl Failure {
     }
 
     /// No representation that the client takes.
-    pub fn not_acceptable(message: impl Into<String>) -> Self {
+    pub(crate) fn not_acceptable(message: impl Into<String>) -> Self {
         Self::new(406, "NotAcceptable", message)
     }
 
     /// No media type that the client takes.
-    pub fn not_acceptable_form(message: impl Into<String>) -> Self {
+    pub(crate) fn not_acceptable_form(message: impl Into<String>) -> Self {
         Self::not_acceptable(message).about("", "", "")
     }
 
     /// The body is in no language that we read.
-    pub fn unsupported_media_type(message: impl Into<String>) -> Self {
+    pub(crate) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
     /// The body is too long.
-    pub fn too_large(message: impl Into<String>) -> Self {
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
     /// The version is older than the history.
-    pub fn expired(message: impl Into<String>) -> Self {
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
     /// The version is newer than the store.
-    pub fn too_large_version(wanted: u64, current: u64) -> Self {
+    pub(crate) fn too_large_version(wanted: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
         Self::new(504, "Timeout", message)
             .causes(json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]))
@@ -293,13 +293,13 @@ impl Failure {
     }
 
     /// A budget forbids the eviction.
-    pub fn disruption(message: &str, cause: &str) -> Self {
+    pub(crate) fn disruption(message: &str, cause: &str) -> Self {
         Self::new(429, "TooManyRequests", message)
             .causes(json!([{"reason": "DisruptionBudget", "message": cause}]))
     }
 
     /// What the real server answers with 500, although the client is to blame.
-    pub fn internal(message: impl Into<String>) -> Self {
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
         let message = message.into();
         let causes = json!([{ "message": message }]);
         Self::new(
@@ -311,12 +311,12 @@ impl Failure {
     }
 
     /// A 500 without the usual introduction.
-    pub fn plain_internal(message: impl Into<String>) -> Self {
+    pub(crate) fn plain_internal(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
     /// The `Status` object.
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,

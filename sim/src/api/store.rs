@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 /// All objects.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     version: u64,
     collections: BTreeMap<String, Collection>,
     history_max: usize,
@@ -24,7 +24,7 @@ pub struct Store {
 
 /// The objects of one storage (usually one kind), by `namespace/name` or `name`: the order in which lists show them.
 #[derive(Debug)]
-pub struct Collection {
+pub(crate) struct Collection {
     objects: BTreeMap<String, Arc<Stored>>,
     history: VecDeque<Arc<Change>>,
     /// Changes up to this version are forgotten.
@@ -35,7 +35,7 @@ pub struct Collection {
 
 /// An object as it is stored; never changed, only replaced.
 #[derive(Debug)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// The object, with `kind`, `apiVersion` and `metadata.resourceVersion`.
     pub value: Value,
     /// The version of its last change.
@@ -46,7 +46,7 @@ pub struct Stored {
 
 /// One change of one object.
 #[derive(Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// `namespace/name` or `name`.
     pub key: String,
     /// Its version.
@@ -61,7 +61,7 @@ pub struct Change {
 
 /// The history does not reach back to the version that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooOld {
+pub(crate) struct TooOld {
     /// What is forgotten.
     pub floor: u64,
 }
@@ -70,7 +70,7 @@ pub struct TooOld {
 
 impl Store {
     /// An empty store that remembers `history_max` changes per kind.
-    pub fn new(history_max: usize) -> Self {
+    pub(crate) fn new(history_max: usize) -> Self {
         Self {
             version: 1,
             collections: BTreeMap::new(),
@@ -79,12 +79,12 @@ impl Store {
     }
 
     /// The version of the last change.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// Begins a collection; its history starts now.
-    pub fn open(&mut self, storage: &str) {
+    pub(crate) fn open(&mut self, storage: &str) {
         if self
             .collections
             .get(storage)
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Ends a collection: its objects are deleted, and watches end when they have seen that.
-    pub fn close(&mut self, storage: &str) {
+    pub(crate) fn close(&mut self, storage: &str) {
         let Some(collection) = self.collections.get(storage) else {
             return;
         };
@@ -120,17 +120,17 @@ impl Store {
     }
 
     /// A collection that is open.
-    pub fn collection(&self, storage: &str) -> Option<&Collection> {
+    pub(crate) fn collection(&self, storage: &str) -> Option<&Collection> {
         self.collections.get(storage)
     }
 
     /// One object.
-    pub fn get(&self, storage: &str, key: &str) -> Option<Arc<Stored>> {
+    pub(crate) fn get(&self, storage: &str, key: &str) -> Option<Arc<Stored>> {
         self.collections.get(storage)?.objects.get(key).cloned()
     }
 
     /// Creates or replaces an object; it gets the next version.
-    pub fn put(&mut self, storage: &str, key: &str, value: Value) -> Arc<Stored> {
+    pub(crate) fn put(&mut self, storage: &str, key: &str, value: Value) -> Arc<Stored> {
         let object = Arc::new(Stored::new(value, self.version + 1));
         let Some(collection) = self.collections.get_mut(storage) else {
             return object;
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Removes an object; the version of the removal is in the object that comes back.
-    pub fn remove(&mut self, storage: &str, key: &str) -> Option<Arc<Stored>> {
+    pub(crate) fn remove(&mut self, storage: &str, key: &str) -> Option<Arc<Stored>> {
         let collection = self.collections.get_mut(storage)?;
         let previous = collection.objects.remove(key)?;
         self.version += 1;
@@ -170,7 +170,7 @@ impl Store {
 
 impl Collection {
     /// The objects whose key starts with `prefix`, in order.
-    pub fn range<'a>(
+    pub(crate) fn range<'a>(
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a String, &'a Arc<Stored>)> + 'a {
@@ -181,7 +181,11 @@ impl Collection {
     }
 
     /// The objects as they were at `version`, by undoing the history.
-    pub fn at(&self, version: u64, prefix: &str) -> Result<BTreeMap<String, Arc<Stored>>, TooOld> {
+    pub(crate) fn at(
+        &self,
+        version: u64,
+        prefix: &str,
+    ) -> Result<BTreeMap<String, Arc<Stored>>, TooOld> {
         if version < self.floor {
             return Err(TooOld { floor: self.floor });
         }
@@ -207,7 +211,7 @@ impl Collection {
     }
 
     /// The changes after `version`, oldest first.
-    pub fn since(&self, version: u64) -> Result<impl Iterator<Item = &Arc<Change>>, TooOld> {
+    pub(crate) fn since(&self, version: u64) -> Result<impl Iterator<Item = &Arc<Change>>, TooOld> {
         if version < self.floor {
             return Err(TooOld { floor: self.floor });
         }
@@ -218,12 +222,12 @@ impl Collection {
     }
 
     /// Wakes when something changed; ends when the collection is closed.
-    pub fn news(&self) -> watch::Receiver<u64> {
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
 
     /// Whether the kind is no longer served; the history stays for the watches that have not seen its end.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
@@ -243,7 +247,7 @@ impl Collection {
 
 impl Stored {
     /// An object that is about to be stored at `version`.
-    pub fn new(mut value: Value, version: u64) -> Self {
+    pub(crate) fn new(mut value: Value, version: u64) -> Self {
         value["metadata"]["resourceVersion"] = json!(version.to_string());
         Self {
             value,
@@ -254,12 +258,12 @@ impl Stored {
     }
 
     /// As JSON; written once, however many ask.
-    pub fn json(&self) -> Bytes {
+    pub(crate) fn json(&self) -> Bytes {
         self.json.get_or_init(|| to_json(&self.value)).clone()
     }
 
     /// As JSON without kind and apiVersion, as the items of a list are.
-    pub fn item_json(&self) -> Bytes {
+    pub(crate) fn item_json(&self) -> Bytes {
         let write = || {
             let mut value = self.value.clone();
             if let Some(fields) = value.as_object_mut() {
@@ -273,12 +277,12 @@ impl Stored {
 }
 
 /// A value as JSON bytes.
-pub fn to_json(value: &Value) -> Bytes {
+pub(crate) fn to_json(value: &Value) -> Bytes {
     Bytes::from(serde_json::to_vec(value).expect("a JSON value has only text keys"))
 }
 
 /// The key of an object.
-pub fn key(namespace: Option<&str>, name: &str) -> String {
+pub(crate) fn key(namespace: Option<&str>, name: &str) -> String {
     namespace.map_or_else(
         || name.to_owned(),
         |namespace| format!("{namespace}/{name}"),
@@ -286,7 +290,7 @@ pub fn key(namespace: Option<&str>, name: &str) -> String {
 }
 
 /// The prefix of all keys of a namespace, or of all objects.
-pub fn prefix(namespace: Option<&str>) -> String {
+pub(crate) fn prefix(namespace: Option<&str>) -> String {
     namespace.map_or_else(String::new, |namespace| format!("{namespace}/"))
 }
 

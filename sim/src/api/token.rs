@@ -23,10 +23,10 @@ const LIFE_SECONDS_MIN: i64 = 600;
 const LIFE_SECONDS_MAX: i64 = 1 << 32;
 
 /// Who speaks for the cluster's own name.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Who sends a bearer token; `None` when we did not issue it or it is no longer good.
-pub fn user_of(shared: &Shared, token: &str) -> Option<User> {
+pub(crate) fn user_of(shared: &Shared, token: &str) -> Option<User> {
     if is_equal(token.as_bytes(), shared.options.admin_token.as_bytes()) {
         return Some(User {
             name: "admin".to_owned(),
@@ -72,7 +72,7 @@ fn account_user(namespace: &str, name: &str, uid: &str) -> User {
 }
 
 /// POST on `serviceaccounts/NAME/token`.
-pub fn issue(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn issue(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let mut request = if call.body.is_empty() {
         json!({})
     } else {

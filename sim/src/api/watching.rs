@@ -51,7 +51,7 @@ struct Watcher {
 }
 
 /// Opens a watch.
-pub async fn watch(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Failure> {
+pub(crate) async fn watch(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Failure> {
     let mut selector = read::selector(call)?;
     if let (true, Some(name)) = (call.target.is_watch_path, &call.target.name) {
         selector.require_name(name);

@@ -15,7 +15,7 @@ use super::store::{self, Stored};
 use super::{admission, apply, body, custom, defaults, events, metadata, validate};
 
 /// POST on a collection.
-pub fn create(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn create(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let mut warnings = Vec::new();
     let object = body::object(call, &mut warnings)?;
     let mut state = shared.state();
@@ -34,7 +34,7 @@ pub fn create(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// How a change is written into the managed fields.
-pub struct Operation<'a> {
+pub(crate) struct Operation<'a> {
     /// Who.
     pub manager: &'a str,
     /// Whether the managed fields are already as they shall be, because apply made them.
@@ -45,7 +45,7 @@ pub struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     /// An ordinary write.
-    pub fn update(call: &'a Call) -> Self {
+    pub(crate) fn update(call: &'a Call) -> Self {
         Self {
             manager: call.manager(),
             is_apply: false,
@@ -54,7 +54,7 @@ impl<'a> Operation<'a> {
 }
 
 /// Creates an object; also for PUT and apply on a name that is free.
-pub fn create_object(
+pub(crate) fn create_object(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -72,6 +72,9 @@ pub fn create_object(
     set_defaults(resource, &mut object);
     admission::create(shared, state, call, &mut object)?;
     set_defaults(resource, &mut object);
+    if !resource.is_custom() {
+        defaults::create(&resource.kind, &mut object);
+    }
     warnings.extend(admission::warnings(resource, None, &object));
     let name = metadata::name_of(&object).to_owned();
     check_new(state, resource, &name, &object)?;
@@ -97,7 +100,7 @@ pub fn create_object(
 }
 
 /// PUT on an object or its status.
-pub fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let mut warnings = Vec::new();
     let object = body::object(call, &mut warnings)?;
     let mut state = shared.state();
@@ -142,7 +145,7 @@ pub fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Replaces an object by a new form of it, which came by PUT, patch or apply and is in storage form.
-pub fn replace(
+pub(crate) fn replace(
     shared: &Shared,
     state: &mut State,
     call: &Call,
@@ -160,6 +163,9 @@ pub fn replace(
     if call.target.subresource.is_none() {
         admission::update(state, call, old, &mut object)?;
         set_defaults(resource, &mut object);
+        if !resource.is_custom() {
+            defaults::update(&resource.kind, old, &mut object);
+        }
     }
     raise_generation(resource, old, &mut object);
     warnings.extend(admission::warnings(resource, Some(old), &object));
@@ -186,7 +192,7 @@ pub fn replace(
 }
 
 /// Refuses to create in a namespace that does not exist or goes away.
-pub fn check_namespace(state: &State, call: &Call, name: &str) -> Result<(), Failure> {
+pub(crate) fn check_namespace(state: &State, call: &Call, name: &str) -> Result<(), Failure> {
     let Some(namespace) = call.namespace() else {
         return Ok(());
     };
@@ -204,7 +210,7 @@ fn prepare_kind(resource: &Resource, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else {
         return;
     };
-    if resource.has(Subresource::Status) {
+    if resource.has(Subresource::Status) && resource.kind != "Node" {
         fields.remove("status");
     }
     if resource.generation() != Generation::Never {

@@ -12,7 +12,7 @@ const CAUSES_MAX: usize = 100;
 const OWN_FIELDS: &[&str] = &["apiVersion", "kind", "metadata"];
 
 /// Drops the fields that the schema does not know; their paths come back.
-pub fn prune(custom: &Custom, object: &mut Value) -> Vec<String> {
+pub(crate) fn prune(custom: &Custom, object: &mut Value) -> Vec<String> {
     let mut dropped = Vec::new();
     if custom.schema.is_object() {
         prune_at(&custom.schema, object, "", true, &mut dropped);
@@ -72,7 +72,7 @@ fn prune_at(
 }
 
 /// Fills in the defaults of the schema.
-pub fn default(custom: &Custom, object: &mut Value) {
+pub(crate) fn default(custom: &Custom, object: &mut Value) {
     default_at(&custom.schema, object);
 }
 
@@ -112,7 +112,7 @@ fn default_at(schema: &Value, value: &mut Value) {
 }
 
 /// What the schema finds wrong.
-pub fn validate(custom: &Custom, object: &Value) -> Vec<Cause> {
+pub(crate) fn validate(custom: &Custom, object: &Value) -> Vec<Cause> {
     let mut causes = name_causes(object);
     if custom.schema.is_object() {
         for (name, schema) in custom.schema["properties"]

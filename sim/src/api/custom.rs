@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::resources::{Offer, Registry, Resource, Subresource, qualify};
 use super::state::{Shared, State, text};
 use super::store::Stored;
-use super::table::{self, Table};
 
 mod schema;
 
@@ -21,8 +20,8 @@ pub(crate) use schema::{default, prune, validate};
 pub(crate) struct Custom {
     /// `openAPIV3Schema`; null when there is none.
     pub schema: Value,
-    /// `additionalPrinterColumns`; the age when there are none.
-    pub columns: Vec<Value>,
+    /// `additionalPrinterColumns`; null when there are none.
+    pub columns: Value,
     /// Path of the replicas in the object, for the subresource scale: `.spec.size`.
     pub replicas_path: String,
     /// Path of the observed replicas: `.status.ready`.
@@ -40,16 +39,9 @@ impl Custom {
     fn of(version: &Value) -> Self {
         let scale = &version["subresources"]["scale"];
         let path = |field: &str| scale[field].as_str().unwrap_or_default().to_owned();
-        let columns = match version["additionalPrinterColumns"].as_array() {
-            Some(columns) if !columns.is_empty() => columns.clone(),
-            _ => vec![json!({
-                "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
-                "description": "CreationTimestamp is a timestamp representing the server time when this object was created.",
-            })],
-        };
         Self {
             schema: version["schema"]["openAPIV3Schema"].clone(),
-            columns,
+            columns: version["additionalPrinterColumns"].clone(),
             replicas_path: path("specReplicasPath"),
             observed_path: path("statusReplicasPath"),
             selector_path: path("labelSelectorPath"),
@@ -177,46 +169,6 @@ fn serve(registry: &mut Registry, definition: &Value) {
             storage: qualify(&plural, &group),
             custom: Some(Custom::of(version)),
         }));
-    }
-}
-
-/// Objects as a table by the printer columns of their definition.
-pub(crate) fn table(custom: &Custom, objects: &[&Value], now: jiff::Timestamp) -> Table {
-    let mut columns = vec![json!({
-        "name": "Name", "type": "string", "format": "name", "priority": 0,
-        "description": "Name must be unique within a namespace.",
-    })];
-    columns.extend(custom.columns.iter().map(|column| {
-        json!({
-            "name": column["name"], "type": column["type"], "format": column["format"].as_str().unwrap_or_default(),
-            "description": column["description"].as_str().unwrap_or_default(),
-            "priority": column["priority"].as_i64().unwrap_or(0),
-        })
-    }));
-    let rows = objects
-        .iter()
-        .map(|object| {
-            let mut cells = vec![object["metadata"]["name"].clone()];
-            cells.extend(
-                custom
-                    .columns
-                    .iter()
-                    .map(|column| cell(column, object, now)),
-            );
-            cells
-        })
-        .collect();
-    Table { columns, rows }
-}
-
-fn cell(column: &Value, object: &Value, now: jiff::Timestamp) -> Value {
-    let found = at_path(object, column["jsonPath"].as_str().unwrap_or_default());
-    match (column["type"].as_str().unwrap_or_default(), found) {
-        (_, None | Some(Value::Null)) => Value::Null,
-        ("date", Some(Value::String(time))) => json!(table::age(time, now)),
-        ("string", Some(Value::String(text))) => json!(text),
-        ("string", Some(other)) => json!(other.to_string()),
-        (_, Some(other)) => other.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::request::Form;
 use super::resources::Resource;
 use super::status::Failure;
 use super::store::{Stored, to_json};
-use super::{custom, events, table};
+use super::{events, table};
 
 /// How to show objects of one kind to one client.
 #[derive(Clone, Debug)]
@@ -187,7 +187,7 @@ impl Presentation {
         has_columns: bool,
     ) -> Value {
         let table = match &resource.custom {
-            Some(custom) => custom::table(custom, objects, self.now),
+            Some(custom) => table::render_custom(&custom.columns, objects, self.now),
             None => table::render(&resource.kind, objects, self.now),
         };
         let rows: Vec<Value> = table

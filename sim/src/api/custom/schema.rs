@@ -342,7 +342,7 @@ mod tests {
                 "size": {"type": "integer", "minimum": 1},
                 "mode": {"type": "string", "default": "auto", "enum": ["auto", "manual"]},
             }}}}),
-            columns: Vec::new(),
+            columns: Value::Null,
             replicas_path: String::new(),
             observed_path: String::new(),
             selector_path: String::new(),

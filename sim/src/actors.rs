@@ -1,1 +1,174 @@
 //! The controllers of the cluster: scheduler, ReplicaSet, Deployment, EndpointSlice, namespace, ServiceAccount, garbage.
+//!
+//! In: the objects of an API server, through a kube client and nothing else. Out: writes through the same client. Each
+//! actor decides in a pure step over what it observed and acts in a short driver, so that the same code runs in real
+//! time, in simulated time, and on any API server. Time comes from tokio, random numbers from one seed, and everything
+//! that is iterated has an order. An actor that has nothing to do waits for its watches and costs nothing.
+
+mod deployment;
+mod discovery;
+mod endpoint_slice;
+mod event;
+mod garbage;
+mod namespace;
+mod owner;
+mod pod;
+mod queue;
+mod replica_set;
+mod root_certificate;
+mod scheduler;
+mod service_account;
+mod store;
+mod watch;
+mod write;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use self::event::Recorder;
+use self::store::{Store, Stores};
+
+/// The name under which the controllers write; the scheduler has its own.
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
+/// What the actors need to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where all their random numbers come from.
+    pub seed: u64,
+    /// The certificates that clients of the API server trust, in PEM: `kube-root-ca.crt` in every namespace.
+    pub root_certificates_pem: String,
+}
+
+/// The running actors. They end when this is dropped.
+#[derive(Debug)]
+pub struct Actors {
+    tasks: JoinSet<()>,
+    names: Vec<(tokio::task::Id, String)>,
+}
+
+/// An actor that ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+#[error("the {actor} actor {reason}")]
+pub struct ActorEnded {
+    actor: String,
+    reason: &'static str,
+}
+
+/// What every actor is given.
+#[derive(Clone)]
+struct Context {
+    client: Client,
+    stores: Arc<Stores>,
+    recorder: Recorder,
+    options: Arc<Options>,
+}
+
+/// Starts all actors on the present runtime.
+pub fn start_all(client: &Client, options: Options) -> Actors {
+    let mut rng = SmallRng::seed_from_u64(options.seed);
+    let mut actors = Actors {
+        tasks: JoinSet::new(),
+        names: Vec::new(),
+    };
+    let events_rng = SmallRng::seed_from_u64(rng.next_u64());
+    let (recorder, event_writer) = event::channel(client.clone(), events_rng);
+    let context = Context {
+        client: client.clone(),
+        stores: Arc::new(Stores::default()),
+        recorder,
+        options: Arc::new(options),
+    };
+    actors.spawn("events", event_writer.run());
+    actors.spawn("deployment", deployment::run(context.clone()));
+    actors.spawn("scheduler", scheduler::run(context.clone()));
+    actors.spawn("namespace", namespace::run(context.clone()));
+    actors.spawn("service_account", service_account::run(context.clone()));
+    actors.spawn("root_certificate", root_certificate::run(context.clone()));
+    let garbage_rng = SmallRng::seed_from_u64(rng.next_u64());
+    actors.spawn("garbage", garbage::run(context.clone(), garbage_rng));
+    actors.spawn("endpoint_slice", endpoint_slice::run(context.clone()));
+    actors.spawn("replica_set", replica_set::run(context.clone()));
+    actors.watch_all(&context, &mut rng);
+    actors
+}
+
+// === impl Actors ===
+
+impl Actors {
+    /// Waits until `shutdown`, then ends all actors; or until one ends by itself, which is an error that is logged.
+    ///
+    /// # Errors
+    /// Names the actor that panicked or returned. The others are ended too: a cluster with half its controllers would
+    /// only look alive.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ActorEnded> {
+        tokio::select! {
+            () = shutdown => {
+                self.tasks.shutdown().await;
+                Ok(())
+            }
+            Some(ended) = self.tasks.join_next_with_id() => {
+                let (id, reason) = match &ended {
+                    Ok((id, ())) => (*id, "returned"),
+                    Err(error) if error.is_panic() => (error.id(), "panicked"),
+                    Err(error) => (error.id(), "was cancelled"),
+                };
+                let named = self.names.iter().find(|(known, _)| *known == id);
+                let actor = named.map(|(_, name)| name.clone()).unwrap_or_default();
+                tracing::error!(actor, reason, "an actor ended; ending all");
+                self.tasks.shutdown().await;
+                Err(ActorEnded { actor, reason })
+            }
+        }
+    }
+
+    fn spawn(&mut self, name: &str, actor: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.spawn(actor);
+        self.names.push((handle.id(), name.to_owned()));
+    }
+
+    /// Starts one watch per kind. The actors have put their listeners in place before.
+    fn watch_all(&mut self, context: &Context, rng: &mut SmallRng) {
+        let root_certificates =
+            watch::config().fields(&format!("metadata.name={}", root_certificate::NAME));
+        self.watch(context, rng, watch::config(), |stores| &stores.namespaces);
+        self.watch(context, rng, watch::config(), |stores| &stores.nodes);
+        self.watch(context, rng, watch::config(), |stores| &stores.pods);
+        self.watch(context, rng, watch::config(), |stores| &stores.services);
+        self.watch(context, rng, watch::config(), |stores| {
+            &stores.endpoint_slices
+        });
+        self.watch(context, rng, watch::config(), |stores| &stores.replica_sets);
+        self.watch(context, rng, watch::config(), |stores| &stores.deployments);
+        self.watch(context, rng, watch::config(), |stores| {
+            &stores.service_accounts
+        });
+        self.watch(context, rng, root_certificates, |stores| {
+            &stores.root_certificates
+        });
+    }
+
+    fn watch<K>(
+        &mut self,
+        context: &Context,
+        rng: &mut SmallRng,
+        config: watcher::Config,
+        store: fn(&Stores) -> &Store<K>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api = Api::all(context.client.clone());
+        let stores = Arc::clone(&context.stores);
+        let rng = SmallRng::seed_from_u64(rng.next_u64());
+        self.spawn(&format!("{} watch", K::kind(&())), async move {
+            watch::fill(api, config, store(&stores), rng).await;
+        });
+    }
+}

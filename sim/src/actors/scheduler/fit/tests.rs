@@ -1,0 +1,171 @@
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn node(name: &str, change: &Value) -> Arc<Node> {
+    let mut node = json!({
+        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "disk": "ssd", "cores": "8" } },
+        "spec": {},
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }], "allocatable": { "pods": "3" } },
+    });
+    json_patch::merge(&mut node, change);
+    Arc::new(serde_json::from_value(node).unwrap())
+}
+
+fn pod(spec: &Value) -> Pod {
+    let mut pod = json!({
+        "metadata": { "name": "web", "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "set", "controller": true }] },
+        "spec": { "containers": [] },
+    });
+    json_patch::merge(&mut pod["spec"], spec);
+    serde_json::from_value(pod).unwrap()
+}
+
+fn placed(node: &str, owner: &str) -> Placed {
+    let pod = json!({
+        "metadata": { "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": owner, "controller": true }] },
+        "spec": { "containers": [{ "name": "app", "ports": [{ "containerPort": 80, "hostPort": 80 }] }] },
+    });
+    Placed {
+        pod: Arc::new(serde_json::from_value(pod).unwrap()),
+        node: node.into(),
+    }
+}
+
+#[track_caller]
+fn check(spec: &Value, nodes: &[Arc<Node>], placed: &[Placed], expected: Expect) {
+    let (Ok(answer) | Err(answer)) = choose(&pod(spec), nodes, placed);
+    expected.assert_eq(&answer);
+}
+
+fn three() -> [Arc<Node>; 3] {
+    ["n1", "n2", "n3"].map(|name| node(name, &json!({})))
+}
+
+#[test]
+fn pods_of_one_owner_are_spread_before_all_pods_are() {
+    let other = [
+        placed("n1", "set"),
+        placed("n2", "other"),
+        placed("n2", "other"),
+    ];
+    check(&json!({}), &three(), &other, expect!["n3"]);
+    check(&json!({}), &three()[..2], &other, expect!["n2"]);
+    check(&json!({}), &three(), &[], expect!["n1"]);
+}
+
+#[test]
+fn a_pod_that_names_its_node_gets_it_or_waits() {
+    let by_name = |name: &str| {
+        json!({ "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+            { "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [name] }] }
+        ] } } } })
+    };
+    check(&by_name("n2"), &three(), &[], expect!["n2"]);
+    check(
+        &by_name("n9"),
+        &three(),
+        &[],
+        expect!["0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."],
+    );
+}
+
+#[test]
+fn labels_are_matched_by_every_operator() {
+    let by = |key: &str, operator: &str, values: &[&str]| {
+        json!({ "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+            { "matchExpressions": [{ "key": key, "operator": operator, "values": values }] }
+        ] } } } })
+    };
+    let cases = [
+        (by("disk", "In", &["ssd", "nvme"]), true),
+        (by("disk", "NotIn", &["ssd"]), false),
+        (by("gone", "NotIn", &["ssd"]), true),
+        (by("disk", "Exists", &[]), true),
+        (by("disk", "DoesNotExist", &[]), false),
+        (by("cores", "Gt", &["4"]), true),
+        (by("cores", "Lt", &["4"]), false),
+        (json!({ "nodeSelector": { "disk": "ssd" } }), true),
+        (json!({ "nodeSelector": { "disk": "hdd" } }), false),
+    ];
+    for (spec, fits) in cases {
+        let chosen = choose(&pod(&spec), &three(), &[]);
+        assert_eq!(chosen.is_ok(), fits, "{spec} {chosen:?}");
+    }
+}
+
+#[test]
+fn taints_keep_pods_away_that_do_not_tolerate_them() {
+    let nodes = [
+        node("cordoned", &json!({ "spec": { "unschedulable": true } })),
+        node(
+            "dead",
+            &json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown" }] } }),
+        ),
+        node(
+            "kept",
+            &json!({ "spec": { "taints": [{ "key": "for", "value": "db", "effect": "NoSchedule" }] } }),
+        ),
+        node(
+            "soft",
+            &json!({ "spec": { "taints": [{ "key": "for", "value": "db", "effect": "PreferNoSchedule" }] }, "status": { "allocatable": { "pods": "0" } } }),
+        ),
+    ];
+    check(
+        &json!({}),
+        &nodes,
+        &[],
+        expect![
+            "0/4 nodes are available: 1 node(s) were unschedulable, 1 node(s) had untolerated taint {for: db}, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 1 Too many pods."
+        ],
+    );
+    for (toleration, expected) in [
+        (json!({ "key": "for", "value": "db" }), "kept"),
+        (
+            json!({ "key": "for", "operator": "Exists", "effect": "NoSchedule" }),
+            "kept",
+        ),
+        (
+            json!({ "key": "node.kubernetes.io/unschedulable", "operator": "Exists" }),
+            "cordoned",
+        ),
+        (json!({ "operator": "Exists" }), "cordoned"),
+    ] {
+        let spec = json!({ "tolerations": [toleration] });
+        assert_eq!(
+            choose(&pod(&spec), &nodes, &[]).as_deref(),
+            Ok(expected),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn a_host_port_is_given_once_per_node() {
+    let spec = json!({ "containers": [{ "name": "app", "ports": [{ "containerPort": 80, "hostPort": 80 }] }] });
+    check(
+        &spec,
+        &three()[..2],
+        &[placed("n1", "other")],
+        expect!["n2"],
+    );
+    check(
+        &spec,
+        &three()[..1],
+        &[placed("n1", "other")],
+        expect![
+            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+        ],
+    );
+}
+
+#[test]
+fn without_nodes_the_message_says_so() {
+    check(
+        &json!({}),
+        &[],
+        &[],
+        expect!["no nodes available to schedule pods"],
+    );
+}

@@ -9,6 +9,7 @@
 
 pub mod compile;
 pub mod config;
+pub mod explain;
 pub mod model;
 pub mod objects;
 pub mod platform;

@@ -7,7 +7,7 @@
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::Certificate;
 
-use super::claim::{CertificateHolder, Claims};
+use super::claim::Claims;
 use super::condition::{Condition, ObjectReference, Reason};
 use super::ingress::hosts;
 use super::{OurIngress, table_certificate};
@@ -48,20 +48,18 @@ pub(super) fn translate(
             named_hosts(our, named, &field, conditions)
         };
         for (field, host) in asked {
-            if !found.covers(&host) {
+            let is_named = found.covers(&host);
+            let shown = host.to_string();
+            let certificate = table_certificate(&secret, found);
+            if let Err(holder) = claims.certificate(host, &our.tenant, certificate) {
+                let message = format!("{shown} {holder}");
+                conditions.push(our.condition(field, Reason::CertificateConflict, message));
+            } else if !is_named {
                 let message = format!(
-                    "the certificate in Secret {secret} does not name {host}; it is used all the same"
+                    "the certificate in Secret {secret} does not name {shown}; it is used all the same"
                 );
-                conditions.push(our.condition(&*field, Reason::CertificateNameMismatch, message));
+                conditions.push(our.condition(field, Reason::CertificateNameMismatch, message));
             }
-            claim(
-                our,
-                host,
-                &field,
-                table_certificate(&secret, found),
-                claims,
-                conditions,
-            );
         }
     }
 }
@@ -128,27 +126,4 @@ fn named_hosts(
         conditions.push(our.condition(field, Reason::InvalidHost, message));
     }
     hosts
-}
-
-fn claim(
-    our: &OurIngress<'_>,
-    host: HostPattern,
-    field: &str,
-    certificate: Certificate,
-    claims: &mut Claims,
-    conditions: &mut Vec<Condition>,
-) {
-    let shown = host.to_string();
-    let message = match claims.certificate(host, &our.tenant, certificate) {
-        Ok(()) => return,
-        Err(CertificateHolder::Secret(secret)) => {
-            format!(
-                "{shown} has the certificate of Secret {secret}, by an Ingress that is older or comes first by name"
-            )
-        }
-        Err(CertificateHolder::Rules) => {
-            format!("{shown} is named by rules of another namespace and by none of this one")
-        }
-    };
-    conditions.push(our.condition(field, Reason::CertificateConflict, message));
 }

@@ -22,12 +22,16 @@ pub(super) struct Claims {
     pub(super) certificates: BTreeMap<HostPattern, (Tenant, Certificate)>,
 }
 
-/// Who was there before.
-#[derive(Debug, PartialEq, Eq)]
+/// Who was there before. To be read after the name of the host.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CertificateHolder {
     /// Another Secret.
+    #[error(
+        "has the certificate of Secret {0}, by an Ingress that is older or comes first by name"
+    )]
     Secret(String),
     /// Another namespace names the host in its rules, and this one does not.
+    #[error("is named by rules of another namespace and by none of this one")]
     Rules,
 }
 

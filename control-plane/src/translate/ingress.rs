@@ -11,7 +11,7 @@ use super::claim::Claims;
 use super::condition::{Condition, Reason};
 use super::service::Services;
 use crate::model::host;
-use crate::model::path::PathPattern;
+use crate::model::path::{InvalidPath, PathPattern};
 use crate::model::{RouteKey, RouteTarget};
 
 /// Claims everything that the Ingress asks for.
@@ -76,7 +76,13 @@ fn claim_path(
         Ok(pattern) => pattern,
         Err(error) => {
             let message = format!("the path is left out: {error}");
-            conditions.push(our.condition(format!("{field}.path"), Reason::InvalidPath, message));
+            let part = match error {
+                InvalidPath::Type(_) => "pathType",
+                InvalidPath::Relative(_)
+                | InvalidPath::Unmatchable { .. }
+                | InvalidPath::TooLong => "path",
+            };
+            conditions.push(our.condition(format!("{field}.{part}"), Reason::InvalidPath, message));
             return;
         }
     };

@@ -135,7 +135,14 @@ impl<'a> Services<'a> {
         };
         let object = ObjectName::new(namespace, &*named.name);
         let found = match self.objects.services().get(&object) {
-            Some(service) => find_port(&object, service, &port).map(|port| (&**service, port)),
+            Some(service) if self.has_no_endpoints_by_type(&object, service) => Err(Problem {
+                field: "service.name",
+                reason: Reason::ServiceTypeUnsupported,
+                message: format!(
+                    "Service {object} is of type ExternalName, which has no endpoints"
+                ),
+            }),
+            Some(service) => find_port(&object, service, &port),
             None => Err(Problem {
                 field: "service.name",
                 reason: Reason::ServiceNotFound,
@@ -143,10 +150,10 @@ impl<'a> Services<'a> {
             }),
         };
         match found {
-            Ok((service, port)) => {
+            Ok(port) => {
                 let name = backend_name(namespace, &named.name, &text);
-                let problem = self.resolve(&object, service, port, &name);
-                (name, problem)
+                self.resolve(&object, port, &name);
+                (name, None)
             }
             Err(problem) => {
                 let name = self.without_endpoints(namespace, &named.name, &text);
@@ -155,52 +162,53 @@ impl<'a> Services<'a> {
         }
     }
 
+    /// ExternalName: a name in DNS in place of endpoints. Somebody may still have made slices for it.
+    fn has_no_endpoints_by_type(&self, name: &ObjectName, service: &Service) -> bool {
+        service.service_type == "ExternalName" && self.slices_of(name).is_empty()
+    }
+
+    fn slices_of(&self, service: &ObjectName) -> &[(&'a ObjectName, &'a EndpointSlice)] {
+        self.slices
+            .get(&(&*service.namespace, &*service.name))
+            .map_or(&[][..], Vec::as_slice)
+    }
+
     fn without_endpoints(&mut self, namespace: &str, service: &str, port: &str) -> BackendName {
         let name = backend_name(namespace, service, port);
         self.backends.entry(name.clone()).or_default();
         name
     }
 
+    /// Finds protocol and endpoints, once for each name.
     fn resolve(
         &mut self,
         object: &ObjectName,
-        service: &Service,
         (position, port): (usize, &ServicePort),
         name: &BackendName,
-    ) -> Option<Problem> {
-        let slices = self
-            .slices
-            .get(&(&*object.namespace, &*object.name))
-            .map_or(&[][..], Vec::as_slice);
-        let is_known = self.backends.contains_key(name);
-        if !is_known {
-            let protocol = match protocol(port.app_protocol.as_deref()) {
-                Ok(protocol) => protocol,
-                Err(message) => {
-                    self.conditions.push(Condition {
-                        object: ObjectReference {
-                            kind: Kind::Service,
-                            name: object.clone(),
-                        },
-                        field: format!("spec.ports[{position}].appProtocol"),
-                        reason: Reason::AppProtocolUnsupported,
-                        message,
-                    });
-                    Protocol::Http1
-                }
-            };
-            let endpoints = endpoints(port, slices, &mut self.conditions);
-            let backend = Backend {
-                protocol,
-                endpoints,
-            };
-            self.backends.insert(name.clone(), backend);
+    ) {
+        if self.backends.contains_key(name) {
+            return;
         }
-        (service.service_type == "ExternalName" && slices.is_empty()).then(|| Problem {
-            field: "service.name",
-            reason: Reason::ServiceTypeUnsupported,
-            message: format!("Service {object} is of type ExternalName, which has no endpoints"),
-        })
+        let protocol = protocol(port.app_protocol.as_deref()).unwrap_or_else(|message| {
+            self.conditions.push(Condition {
+                object: ObjectReference {
+                    kind: Kind::Service,
+                    name: object.clone(),
+                },
+                field: format!("spec.ports[{position}].appProtocol"),
+                reason: Reason::AppProtocolUnsupported,
+                message,
+            });
+            Protocol::Http1
+        });
+        let mut conditions = Vec::new();
+        let endpoints = endpoints(port, self.slices_of(object), &mut conditions);
+        self.conditions.extend(conditions);
+        let backend = Backend {
+            protocol,
+            endpoints,
+        };
+        self.backends.insert(name.clone(), backend);
     }
 }
 

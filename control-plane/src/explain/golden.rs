@@ -1,0 +1,61 @@
+//! Every `testdata/CASE.in.yaml` gives `testdata/CASE.out.yaml`. `UPDATE_EXPECT=1 cargo golden` writes the latter anew.
+//!
+//! A case begins with comments: `# scope: {…}` holds the scope, and each `# request: URL` is asked for.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::*;
+use crate::scope::ObjectName;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct ScopeInComment {
+    namespace: Option<String>,
+    classes: Vec<String>,
+    without_class: bool,
+    reads_ingress_classes: bool,
+    default_backend: Option<String>,
+    default_certificate: Option<String>,
+}
+
+fn scope_of(text: &str) -> Scope {
+    let comment = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# scope:"))
+        .expect("a case has a comment with its scope");
+    let scope: ScopeInComment = serde_norway::from_str(comment).unwrap();
+    let name = |text: Option<String>| text.map(|text| text.parse::<ObjectName>().unwrap());
+    Scope {
+        namespace: scope.namespace,
+        classes: scope.classes,
+        without_class: scope.without_class,
+        reads_ingress_classes: scope.reads_ingress_classes,
+        default_backend: name(scope.default_backend),
+        default_certificate: name(scope.default_certificate),
+    }
+}
+
+#[test]
+fn every_case_gives_its_model_table_and_conditions() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut inputs: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".in.yaml"))
+        .collect();
+    inputs.sort();
+    assert!(inputs.len() >= 25, "cases are missing: {}", inputs.len());
+    for input in inputs {
+        let text = std::fs::read_to_string(&input).unwrap();
+        let scope = scope_of(&text);
+        let namespace = scope.namespace.as_deref().unwrap_or("default");
+        let output = input.to_string_lossy().replace(".in.yaml", ".out.yaml");
+        let explained = match Documents::parse(&text, namespace) {
+            Ok(documents) => explain(&documents, &scope),
+            Err(error) => format!("error: {error}\n"),
+        };
+        expect_test::expect_file![output].assert_eq(&explained);
+    }
+}

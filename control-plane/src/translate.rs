@@ -47,8 +47,7 @@ pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
     let mut services = Services::new(objects);
     for our in &ingresses {
         ingress::translate(our, &mut claims, &mut services, &mut conditions);
-    }
-    for our in &ingresses {
+        // Not after all rules: a younger rule of another tenant must not take a certificate away.
         certificate::translate(our, objects, &mut claims, &mut conditions);
     }
     let default_backend = default_backend(scope, objects, &mut services, &mut conditions);

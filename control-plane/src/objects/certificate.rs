@@ -164,5 +164,5 @@ impl fmt::Debug for Certificate {
 }
 
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
-mod tests;
+#[path = "certificate/tests.rs"]
+pub(crate) mod tests;

@@ -30,8 +30,8 @@ pub(super) enum CertificateHolder {
         "has the certificate of Secret {0}, by an Ingress that is older or comes first by name"
     )]
     Secret(String),
-    /// Another namespace names the host in its rules, and this one does not.
-    #[error("is named by rules of another namespace and by none of this one")]
+    /// Another namespace named the host in its rules, and this one did not.
+    #[error("is named by older rules of another namespace and by none of this one")]
     Rules,
 }
 
@@ -62,7 +62,7 @@ impl Claims {
         }
     }
 
-    /// Claims the certificate of a host. To be called when all hosts are named.
+    /// Claims the certificate of a host. A tenant may not give one to a host that only others have named so far.
     pub(super) fn certificate(
         &mut self,
         host: HostPattern,

@@ -18,11 +18,13 @@ use crate::scope::ObjectName;
 /// The Service ports that are named, as they are found.
 pub(super) struct Services<'a> {
     objects: &'a Objects,
-    /// The slices of each Service, in the order of their names.
-    slices: BTreeMap<(&'a str, &'a str), Vec<(&'a ObjectName, &'a EndpointSlice)>>,
+    /// The slices of each Service, by its namespace and its name, in the order of their names.
+    slices: BTreeMap<&'a str, BTreeMap<&'a str, Vec<NamedSlice<'a>>>>,
     backends: BTreeMap<BackendName, Backend>,
     conditions: Vec<Condition>,
 }
+
+type NamedSlice<'a> = (&'a ObjectName, &'a EndpointSlice);
 
 /// Why a backend has no Service port.
 pub(super) struct Problem {
@@ -42,10 +44,12 @@ enum PortName<'a> {
 
 impl<'a> Services<'a> {
     pub(super) fn new(objects: &'a Objects) -> Self {
-        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut slices: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
         for (name, slice) in objects.endpoint_slices() {
             slices
-                .entry((name.namespace.as_str(), slice.service.as_str()))
+                .entry(name.namespace.as_str())
+                .or_default()
+                .entry(slice.service.as_str())
                 .or_default()
                 .push((name, &**slice));
         }
@@ -167,9 +171,10 @@ impl<'a> Services<'a> {
         service.service_type == "ExternalName" && self.slices_of(name).is_empty()
     }
 
-    fn slices_of(&self, service: &ObjectName) -> &[(&'a ObjectName, &'a EndpointSlice)] {
+    fn slices_of(&self, service: &ObjectName) -> &[NamedSlice<'a>] {
         self.slices
-            .get(&(&*service.namespace, &*service.name))
+            .get(&*service.namespace)
+            .and_then(|of_namespace| of_namespace.get(&*service.name))
             .map_or(&[][..], Vec::as_slice)
     }
 
@@ -293,7 +298,7 @@ fn protocol(app_protocol: Option<&str>) -> Result<Protocol, String> {
 /// The ready endpoints of all slices; when there is none, those that still serve while they end.
 fn endpoints(
     port: &ServicePort,
-    slices: &[(&ObjectName, &EndpointSlice)],
+    slices: &[NamedSlice<'_>],
     conditions: &mut Vec<Condition>,
 ) -> Endpoints {
     let mut found: Vec<(Readiness, &SliceEndpoint, Endpoint)> = Vec::new();

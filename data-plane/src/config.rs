@@ -66,6 +66,25 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// Defaults, without any address.
+    #[must_use]
+    pub fn new(tier: &'static str) -> Self {
+        Self {
+            tier,
+            http_addresses: Vec::new(),
+            https_addresses: Vec::new(),
+            trusted_proxies: Vec::new(),
+            upstream_source_address: None,
+            via: true,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -3,7 +3,7 @@
 //! A [`HostName`] is lower case and has neither port nor trailing dot, so two names are equal exactly when they name
 //! the same host. A [`HostPattern`] is what a rule may name.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,6 +37,11 @@ impl HostName {
         Self::try_from(without_port(text)?)
     }
 
+    /// The same comparable text as [`Self::from_authority`], without making a name of it: what a request is looked up by.
+    pub(crate) fn comparable(text: &str) -> Result<Cow<'_, str>, InvalidHostName> {
+        canonical(without_port(text)?)
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -48,14 +53,18 @@ impl HostName {
     /// Nothing for a name of one label, and for an address literal.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
-        if self.0.starts_with('[') || self.0.parse::<std::net::Ipv4Addr>().is_ok() {
-            return None;
-        }
-        self.0
-            .split_once('.')
-            .map(|(_, parent)| parent)
-            .filter(|parent| !parent.is_empty())
+        parent_of(&self.0)
     }
+}
+
+/// [`HostName::parent`] of a comparable text.
+pub(crate) fn parent_of(name: &str) -> Option<&str> {
+    if name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok() {
+        return None;
+    }
+    name.split_once('.')
+        .map(|(_, parent)| parent)
+        .filter(|parent| !parent.is_empty())
 }
 
 impl TryFrom<&str> for HostName {
@@ -63,27 +72,31 @@ impl TryFrom<&str> for HostName {
 
     /// Takes a name without a port.
     fn try_from(text: &str) -> Result<Self, InvalidHostName> {
-        let name = text.strip_suffix('.').unwrap_or(text);
-        if name.is_empty() {
-            return Err(InvalidHostName::Empty);
-        }
-        if name.len() > 253 {
-            return Err(InvalidHostName::TooLong);
-        }
-        let is_literal = name.starts_with('[') && name.ends_with(']');
-        let is_legal = |c: char| {
-            c.is_ascii_alphanumeric()
-                || matches!(c, '-' | '_' | '.')
-                || (is_literal && matches!(c, '[' | ']' | ':' | '%'))
-        };
-        if let Some(bad) = name.chars().find(|&c| !is_legal(c)) {
-            return Err(InvalidHostName::Character(bad));
-        }
-        if name.bytes().any(|b| b.is_ascii_uppercase()) {
-            Ok(Self(name.to_ascii_lowercase().into()))
-        } else {
-            Ok(Self(name.into()))
-        }
+        canonical(text).map(|name| Self(name.into()))
+    }
+}
+
+fn canonical(text: &str) -> Result<Cow<'_, str>, InvalidHostName> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.is_empty() {
+        return Err(InvalidHostName::Empty);
+    }
+    if name.len() > 253 {
+        return Err(InvalidHostName::TooLong);
+    }
+    let is_literal = name.starts_with('[') && name.ends_with(']');
+    let is_legal = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '-' | '_' | '.')
+            || (is_literal && matches!(c, '[' | ']' | ':' | '%'))
+    };
+    if let Some(bad) = name.chars().find(|&c| !is_legal(c)) {
+        return Err(InvalidHostName::Character(bad));
+    }
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Ok(Cow::Owned(name.to_ascii_lowercase()))
+    } else {
+        Ok(Cow::Borrowed(name))
     }
 }
 

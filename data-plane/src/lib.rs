@@ -9,8 +9,38 @@
 //! The modules stand in the order in which a request meets them.
 
 pub mod config;
+pub mod net;
+pub mod workers;
+
+pub mod worker;
+
+mod listener;
+
+mod tls;
+
+mod http;
+
+mod client;
+
+mod proxy;
+
+mod head;
+
+mod route;
+
+mod balance;
+
+mod upstream;
+
+mod body;
+
+mod account;
+
+pub mod access_log;
+pub mod clock;
+pub mod drain;
+pub mod error;
 pub mod host;
 pub mod metrics;
-pub mod net;
 pub mod snapshot;
 pub mod table;

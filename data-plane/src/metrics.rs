@@ -1,17 +1,248 @@
-//! Registers the metrics of the request path.
+//! Registers the metrics of the request path, and keeps the handles that requests use.
+//!
+//! In: a registry that brings the prefix `tiergate` and the label `tier`. Out: [`Metrics`], shared by all workers of a
+//! process. Label values come from the table (tenant, ingress) or from closed sets (code, reason, …), never from a request.
+//! `handles` holds what is resolved once per publication, so that a request looks nothing up.
 
-use prometheus_client::registry::Registry;
+mod handles;
+mod histogram;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use handles::{OwnerHandles, TenantHandles};
+pub(crate) use histogram::Histogram;
+
+/// Label values of requests that have no owner: nothing matched.
+pub(crate) const NO_OWNER: &str = "_none";
+/// Label values of owners beyond [`OWNERS_MAX`].
+pub(crate) const OVERFLOW: &str = "_overflow";
+/// Ingresses with series of their own; about 45 series each.
+pub(crate) const OWNERS_MAX: usize = 5_000;
 
 /// Handles to every family of the data plane. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics {}
+pub struct Metrics(Arc<Families>);
+
+/// The families, and what the process counts as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct Families {
+    pub(crate) requests: Family<CodeLabels, Counter>,
+    pub(crate) request_duration: Family<OwnerLabels, Histogram>,
+    pub(crate) upstream_duration: Family<OwnerLabels, Histogram>,
+    pub(crate) in_flight: Family<TenantLabels, Gauge>,
+    pub(crate) upgraded: Family<TenantLabels, Gauge>,
+    pub(crate) errors: Family<ReasonLabels, Counter>,
+    pub(crate) client_aborts: Family<TenantLabels, Counter>,
+    pub(crate) retries: Family<TenantLabels, Counter>,
+    pub(crate) request_bytes: Family<TenantLabels, Counter>,
+    pub(crate) response_bytes: Family<TenantLabels, Counter>,
+    pub(crate) client_connections: Gauge,
+    pub(crate) client_connections_total: Family<ResultLabels, Counter>,
+    pub(crate) handshakes: Family<ResultLabels, Counter>,
+    pub(crate) upstream_connections: Gauge,
+    pub(crate) upstream_connects: Family<ResultLabels, Counter>,
+    pub(crate) owners_overflowed: Gauge,
+    pub(crate) generation: Gauge,
+    pub(crate) draining: Gauge,
+    open_connections: AtomicUsize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OwnerLabels {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) ingress: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CodeLabels {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) ingress: Arc<str>,
+    pub(crate) code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TenantLabels {
+    pub(crate) tenant: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabels {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResultLabels {
+    pub(crate) result: &'static str,
+}
+
+/// One open downstream connection, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Metrics);
+
+/// One open upstream connection, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenUpstream(Metrics);
 
 // === impl Metrics ===
 
 impl Metrics {
     /// Registers every family. The registry brings the prefix `tiergate` and the label `tier`.
     #[must_use]
-    pub fn register(_registry: &mut Registry) -> Self {
-        Self {}
+    pub fn register(registry: &mut Registry) -> Self {
+        let families = Families::default();
+        register_requests(&families, registry);
+        register_connections(&families, registry);
+        Self(Arc::new(families))
     }
+
+    pub(crate) fn families(&self) -> &Families {
+        &self.0
+    }
+
+    /// Takes one of `connections_max` places of the process, or counts the refusal.
+    pub(crate) fn open_connection(&self, connections_max: usize) -> Option<OpenConnection> {
+        let families = self.families();
+        let others = families.open_connections.fetch_add(1, Ordering::Relaxed);
+        if others >= connections_max {
+            families.open_connections.fetch_sub(1, Ordering::Relaxed);
+            self.count(&families.client_connections_total, "refused");
+            return None;
+        }
+        families.client_connections.inc();
+        self.count(&families.client_connections_total, "accepted");
+        Some(OpenConnection(self.clone()))
+    }
+
+    pub(crate) fn open_upstream(&self) -> OpenUpstream {
+        self.0.upstream_connections.inc();
+        OpenUpstream(self.clone())
+    }
+
+    /// Counts something that happens once per connection, not per request.
+    #[expect(clippy::unused_self, reason = "reads like the other events")]
+    pub(crate) fn count(&self, family: &Family<ResultLabels, Counter>, result: &'static str) {
+        family.get_or_create(&ResultLabels { result }).inc();
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let families = self.0.families();
+        families.open_connections.fetch_sub(1, Ordering::Relaxed);
+        families.client_connections.dec();
+    }
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        self.0.families().upstream_connections.dec();
+    }
+}
+
+fn register_requests(families: &Families, registry: &mut Registry) {
+    registry.register(
+        "requests",
+        "Requests that ended, by what the client saw; 499: it went away before",
+        families.requests.clone(),
+    );
+    registry.register_with_unit(
+        "request_duration",
+        "From the head of the request to the end of the answer",
+        Unit::Seconds,
+        families.request_duration.clone(),
+    );
+    registry.register_with_unit(
+        "upstream_duration",
+        "From the request sent to the head of the response, last try",
+        Unit::Seconds,
+        families.upstream_duration.clone(),
+    );
+    registry.register(
+        "requests_in_flight",
+        "Requests that have not ended",
+        families.in_flight.clone(),
+    );
+    registry.register(
+        "upgraded_connections",
+        "Connections that speak another protocol after 101, such as WebSocket",
+        families.upgraded.clone(),
+    );
+    registry.register(
+        "proxy_errors",
+        "Answers of our own and broken bodies, by reason; see docs/reasons.md",
+        families.errors.clone(),
+    );
+    registry.register(
+        "client_aborts",
+        "Requests whose client went away before the end of the answer",
+        families.client_aborts.clone(),
+    );
+    registry.register(
+        "retries",
+        "Further tries of requests, the first not counted",
+        families.retries.clone(),
+    );
+    registry.register_with_unit(
+        "request_body",
+        "Bytes of request bodies read",
+        Unit::Bytes,
+        families.request_bytes.clone(),
+    );
+    registry.register_with_unit(
+        "response_body",
+        "Bytes of response bodies handed to clients",
+        Unit::Bytes,
+        families.response_bytes.clone(),
+    );
+}
+
+fn register_connections(families: &Families, registry: &mut Registry) {
+    registry.register(
+        "client_connections",
+        "Open connections of clients; limits.connections_max bounds them",
+        families.client_connections.clone(),
+    );
+    registry.register(
+        "client_connections",
+        "Connections of clients by result: accepted, or refused at the limit",
+        families.client_connections_total.clone(),
+    );
+    registry.register(
+        "tls_handshakes",
+        "TLS handshakes by result: ok, no_certificate, failed, timeout",
+        families.handshakes.clone(),
+    );
+    registry.register(
+        "upstream_connections",
+        "Open connections to endpoints, idle ones included",
+        families.upstream_connections.clone(),
+    );
+    registry.register(
+        "upstream_connects",
+        "Connections opened to endpoints by result: ok, failed, timeout",
+        families.upstream_connects.clone(),
+    );
+    registry.register(
+        "metrics_owners_overflowed",
+        "Ingresses that share the series _overflow because there are too many",
+        families.owners_overflowed.clone(),
+    );
+    registry.register(
+        "config_generation",
+        "Number of the table that is served; 0 before the first",
+        families.generation.clone(),
+    );
+    registry.register(
+        "draining",
+        "1 while the process finishes its requests before it ends",
+        families.draining.clone(),
+    );
 }

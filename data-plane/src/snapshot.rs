@@ -3,12 +3,14 @@
 //! Live state (metric handles, round-robin positions) is carried over from generation to generation by name, so a change
 //! elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 
-use crate::metrics::Metrics;
-use crate::table::Table;
+use crate::metrics::{Metrics, NO_OWNER, OVERFLOW, OWNERS_MAX, OwnerHandles, TenantHandles};
+use crate::table::{BackendId, BackendName, Endpoint, RouteId, RouteOwner, Table};
 
 /// A published table.
 #[derive(Debug)]
@@ -17,6 +19,22 @@ pub struct Snapshot {
     pub generation: u64,
     /// What is served.
     pub table: Table,
+    live: Live,
+}
+
+/// What lives longer than one table.
+#[derive(Debug)]
+struct Live {
+    owners: BTreeMap<RouteOwner, Arc<OwnerHandles>>,
+    tenants: BTreeMap<Arc<str>, Arc<TenantHandles>>,
+    positions: BTreeMap<BackendName, Arc<AtomicUsize>>,
+    unrouted: Arc<OwnerHandles>,
+    overflow: Arc<OwnerHandles>,
+    /// Beside [`Table::routes`].
+    of_route: Vec<Arc<OwnerHandles>>,
+    /// Beside [`Table::backends`].
+    of_backend: Vec<Arc<AtomicUsize>>,
+    endpoints: BTreeSet<Endpoint>,
 }
 
 /// The one place where the data plane finds its snapshot.
@@ -35,6 +53,7 @@ impl SnapshotCell {
         let empty = Snapshot {
             generation: 0,
             table: Table::default(),
+            live: Live::new(&metrics),
         };
         Self {
             current: ArcSwap::from_pointee(empty),
@@ -48,11 +67,162 @@ impl SnapshotCell {
         self.current.load_full()
     }
 
+    /// Metric handles of what no route takes; the same for all tables.
+    pub(crate) fn unrouted(&self) -> Arc<OwnerHandles> {
+        self.load_full().live.unrouted.clone()
+    }
+
     /// Replaces the table and returns its generation. Only the control plane's `publish` calls this, from one task.
     pub fn publish(&self, table: Table) -> u64 {
-        let _ = &self.metrics;
-        let generation = self.load_full().generation + 1;
-        self.current.store(Arc::new(Snapshot { generation, table }));
+        let before = self.load_full();
+        let generation = before.generation + 1;
+        let live = before.live.carry_over(&table, &self.metrics);
+        let gone = before.live.gone_from(&live);
+        let families = self.metrics.families();
+        families
+            .generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.current.store(Arc::new(Snapshot {
+            generation,
+            table,
+            live,
+        }));
+        // Only after the swap: a request that begins meanwhile must not count on series that are gone.
+        gone.retire();
         generation
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Metric handles of the Ingress of this route.
+    pub(crate) fn owner_handles(&self, route: RouteId) -> &Arc<OwnerHandles> {
+        &self.live.of_route[route.index()]
+    }
+
+    /// Metric handles of requests that no route takes.
+    pub(crate) fn unrouted(&self) -> &Arc<OwnerHandles> {
+        &self.live.unrouted
+    }
+
+    /// Round-robin position of this backend.
+    pub(crate) fn position(&self, backend: BackendId) -> &AtomicUsize {
+        &self.live.of_backend[backend.index()]
+    }
+
+    /// Whether some backend has this endpoint.
+    pub(crate) fn has_endpoint(&self, endpoint: &Endpoint) -> bool {
+        self.live.endpoints.contains(endpoint)
+    }
+}
+
+// === impl Live ===
+
+struct Gone {
+    owners: Vec<Arc<OwnerHandles>>,
+    tenants: Vec<Arc<TenantHandles>>,
+}
+
+impl Live {
+    fn new(metrics: &Metrics) -> Self {
+        let shared = |name: &str| {
+            let name: Arc<str> = name.into();
+            let tenant = Arc::new(TenantHandles::new(metrics, name.clone()));
+            Arc::new(OwnerHandles::new(metrics, &tenant, name.clone(), name))
+        };
+        Self {
+            owners: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            unrouted: shared(NO_OWNER),
+            overflow: shared(OVERFLOW),
+            of_route: Vec::new(),
+            of_backend: Vec::new(),
+            endpoints: BTreeSet::new(),
+        }
+    }
+
+    /// The live state of `table`: what has a name there already is kept, the rest begins anew.
+    fn carry_over(&self, table: &Table, metrics: &Metrics) -> Self {
+        let mut next = Self {
+            owners: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            unrouted: self.unrouted.clone(),
+            overflow: self.overflow.clone(),
+            of_route: Vec::with_capacity(table.routes().len()),
+            of_backend: Vec::with_capacity(table.backends().len()),
+            endpoints: BTreeSet::new(),
+        };
+        let names: BTreeSet<&RouteOwner> =
+            table.routes().iter().map(|route| &route.owner).collect();
+        let (known, new): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|owner| self.owners.contains_key(*owner));
+        let overflowed = (known.len() + new.len()).saturating_sub(OWNERS_MAX);
+        for owner in known.into_iter().chain(new).take(OWNERS_MAX) {
+            let handles = self.owner(owner, &mut next.tenants, metrics);
+            next.owners.insert(owner.clone(), handles);
+        }
+        metrics
+            .families()
+            .owners_overflowed
+            .set(i64::try_from(overflowed).unwrap_or(i64::MAX));
+        for route in table.routes() {
+            let handles = next.owners.get(&route.owner).unwrap_or(&self.overflow);
+            next.of_route.push(handles.clone());
+        }
+        for backend in table.backends() {
+            let position = self
+                .positions
+                .get(&backend.name)
+                .cloned()
+                .unwrap_or_default();
+            next.positions
+                .insert(backend.name.clone(), position.clone());
+            next.of_backend.push(position);
+            next.endpoints.extend(backend.endpoints.iter().cloned());
+        }
+        next
+    }
+
+    fn owner(
+        &self,
+        owner: &RouteOwner,
+        tenants: &mut BTreeMap<Arc<str>, Arc<TenantHandles>>,
+        metrics: &Metrics,
+    ) -> Arc<OwnerHandles> {
+        let tenant = tenants.entry(owner.tenant.clone()).or_insert_with(|| {
+            let known = self.tenants.get(&owner.tenant).cloned();
+            known.unwrap_or_else(|| Arc::new(TenantHandles::new(metrics, owner.tenant.clone())))
+        });
+        let known = self.owners.get(owner).cloned();
+        known.unwrap_or_else(|| {
+            let (name, ingress) = (owner.tenant.clone(), owner.ingress.clone());
+            Arc::new(OwnerHandles::new(metrics, tenant, name, ingress))
+        })
+    }
+
+    fn gone_from(&self, next: &Self) -> Gone {
+        let owners = self.owners.iter();
+        let tenants = self.tenants.iter();
+        Gone {
+            owners: owners
+                .filter(|(name, _)| !next.owners.contains_key(*name))
+                .map(|(_, handles)| handles.clone())
+                .collect(),
+            tenants: tenants
+                .filter(|(name, _)| !next.tenants.contains_key(*name))
+                .map(|(_, handles)| handles.clone())
+                .collect(),
+        }
+    }
+}
+
+impl Gone {
+    fn retire(self) {
+        self.owners.iter().for_each(|handles| handles.retire());
+        self.tenants.iter().for_each(|handles| handles.retire());
     }
 }

@@ -239,6 +239,12 @@ fn number(position: usize) -> u32 {
 // === impl TableBuilder ===
 
 impl TableBuilder {
+    /// An empty table to fill.
+    #[must_use]
+    pub fn new() -> Self {
+        <Self as Default>::default()
+    }
+
     /// Adds a backend, or finds the one that has its name already.
     pub fn backend(&mut self, backend: Backend) -> BackendId {
         if let Some(&id) = self.backend_ids.get(&backend.name) {

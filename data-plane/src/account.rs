@@ -1,0 +1,165 @@
+//! What one request adds to metrics and log when it ends, however it ends.
+//!
+//! In: what the steps of `proxy` learn. Out: counters, histograms and the access-log event, written when the account is
+//! dropped. It travels with the response body, so a request ends when its last byte has been handed over, or when the
+//! client went away.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::access_log::{End, Entry};
+use crate::body::Upload;
+use crate::error::ProxyError;
+use crate::http::pulse::{Busy, Cut};
+use crate::metrics::OwnerHandles;
+
+/// The books of one request.
+pub(crate) struct Account {
+    started: Instant,
+    owner: Arc<OwnerHandles>,
+    is_routed: bool,
+    /// 0 until the head of the response is known.
+    code: u16,
+    reason: Option<&'static str>,
+    is_complete: bool,
+    response_bytes: u64,
+    upload: Option<Rc<Upload>>,
+    entry: Option<Box<Entry>>,
+    busy: Busy,
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Opens the books; `unrouted` are those of requests that no route takes.
+    pub(crate) fn open(
+        now: Instant,
+        unrouted: &Arc<OwnerHandles>,
+        entry: Option<Box<Entry>>,
+        busy: Busy,
+    ) -> Self {
+        Self {
+            started: now,
+            owner: unrouted.clone(),
+            is_routed: false,
+            code: 0,
+            reason: None,
+            is_complete: false,
+            response_bytes: 0,
+            upload: None,
+            entry,
+            busy,
+        }
+    }
+
+    /// The request belongs to this Ingress.
+    pub(crate) fn routed(&mut self, owner: &Arc<OwnerHandles>) {
+        self.owner = owner.clone();
+        self.is_routed = true;
+        owner.tenant.in_flight.inc();
+    }
+
+    /// The request has a body, which keeps count of itself.
+    pub(crate) fn uploads(&mut self, upload: Rc<Upload>) {
+        self.upload = Some(upload);
+    }
+
+    /// What the log is to tell, if this request is one to log.
+    pub(crate) fn entry(&mut self) -> Option<&mut Entry> {
+        self.entry.as_deref_mut()
+    }
+
+    /// A further try begins.
+    pub(crate) fn retried(&self) {
+        self.owner.tenant.retries.inc();
+    }
+
+    /// An endpoint began its answer.
+    pub(crate) fn answered(&mut self, code: u16, upstream: Duration) {
+        self.code = code;
+        self.owner.answered(upstream);
+        if let Some(entry) = self.entry() {
+            entry.upstream = Some(upstream);
+        }
+    }
+
+    /// The answer is ours.
+    pub(crate) fn refused(&mut self, error: &ProxyError) {
+        self.code = error.status().as_u16();
+        self.fail(error);
+    }
+
+    /// Something failed after the head of the response was sent.
+    pub(crate) fn fail(&mut self, error: &ProxyError) {
+        self.reason = Some(error.reason());
+        self.owner.tenant.failed(error);
+    }
+
+    pub(crate) fn handed_over(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// The whole answer was handed over.
+    pub(crate) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// The connection this request came by.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
+    /// Metric handles of the Ingress.
+    pub(crate) fn owner(&self) -> &Arc<OwnerHandles> {
+        &self.owner
+    }
+
+    /// Nobody waits for the rest: the client went away, or the connection was cut.
+    fn abandon(&mut self) {
+        let error = match self.busy.cut() {
+            None => ProxyError::ClientAborted,
+            Some(Cut::Stalled) => ProxyError::ClientStalled,
+            Some(Cut::Drained) => ProxyError::DrainDeadline,
+        };
+        if self.code == 0 {
+            self.code = error.status().as_u16();
+        }
+        if matches!(error, ProxyError::ClientAborted) {
+            self.owner.tenant.client_aborts.inc();
+        }
+        self.fail(&error);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.is_complete && self.reason.is_none() {
+            self.abandon();
+        }
+        let duration = self.started.elapsed();
+        self.owner.ended(self.code, duration);
+        let tenant = &self.owner.tenant;
+        let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        if request_bytes > 0 {
+            tenant.request_bytes.inc_by(request_bytes);
+        }
+        if self.response_bytes > 0 {
+            tenant.response_bytes.inc_by(self.response_bytes);
+        }
+        if self.is_routed {
+            tenant.in_flight.dec();
+        }
+        if let Some(entry) = &self.entry {
+            entry.write(&End {
+                code: self.code,
+                reason: self.reason,
+                duration,
+                request_body_bytes: request_bytes,
+                response_body_bytes: self.response_bytes,
+            });
+        }
+    }
+}

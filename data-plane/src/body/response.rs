@@ -1,0 +1,185 @@
+//! The body of a response: passes frames on, drives the connection they come by, and gives it back when it is free.
+//!
+//! When the client goes away, the body is dropped and with it the connection. When the endpoint goes away, the body fails,
+//! so the client sees a broken one and never a clean end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::BodyError;
+use crate::account::Account;
+use crate::error::ProxyError;
+use crate::upstream::Lease;
+
+/// What the client gets.
+pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
+    /// A text of ours, or nothing, with the books of the request.
+    Own {
+        text: Option<Bytes>,
+        _account: Account,
+    },
+    /// What the endpoint sends.
+    Forwarded(Forwarded<S>),
+}
+
+/// A body on its way from an endpoint.
+pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
+    incoming: Incoming,
+    lease: Option<Lease<S>>,
+    account: Account,
+    pause_max: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// The last frame was handed over, and the client's connection has not asked for another.
+    is_handed: bool,
+}
+
+// === impl Forwarded ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
+    pub(crate) fn new(
+        incoming: Incoming,
+        lease: Lease<S>,
+        account: Account,
+        pause_max: Duration,
+    ) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            account,
+            pause_max,
+            sleep: None,
+            is_handed: false,
+        };
+        if body.incoming.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if std::mem::take(&mut self.is_handed) {
+            self.account.busy().taken();
+        }
+        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(lease) = &mut self.lease
+            && lease.drive(cx)
+        {
+            polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, reason = "response_broken", "the body of a response ended early");
+                Poll::Ready(Some(Err(self.fail(&ProxyError::ResponseBroken))))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_pause(cx),
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.sleep = None;
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.account.handed_over(length);
+        // A body with a declared length is not polled again after its last byte.
+        if self.incoming.is_end_stream() {
+            self.finish();
+        } else {
+            self.is_handed = true;
+            self.account.busy().handed();
+        }
+        frame
+    }
+
+    fn poll_pause(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let pause_max = self.pause_max;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
+        match sleep.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Some(Err(self.fail(&ProxyError::ResponseStalled)))),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.account.complete();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn fail(&mut self, error: &ProxyError) -> BodyError {
+        self.account.fail(error);
+        self.lease = None;
+        BodyError(error.meaning())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Drop for Forwarded<S> {
+    fn drop(&mut self) {
+        if self.is_handed {
+            self.account.busy().taken();
+        }
+    }
+}
+
+// === impl ResponseBody ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
+    /// A text of ours, which ends the books when it is handed over.
+    pub(crate) fn own(text: impl Into<Bytes>, mut account: Account) -> Self {
+        let text = text.into();
+        account.handed_over(text.len());
+        account.complete();
+        Self::Own {
+            text: Some(text).filter(|text| !text.is_empty()),
+            _account: account,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Body for ResponseBody<S> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own { text, .. } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Forwarded(forwarded) => forwarded.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own { text, .. } => text.is_none(),
+            Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own { text, .. } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+        }
+    }
+}

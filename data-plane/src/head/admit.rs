@@ -1,0 +1,115 @@
+//! Refuses what a gateway must not serve. Pure.
+
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Method, Version};
+
+use crate::config::Limits;
+use crate::error::ProxyError;
+
+/// Checks what needs only the head, before anything is looked up.
+pub(crate) fn admit(parts: &Parts, limits: &Limits) -> Result<(), ProxyError> {
+    if parts.method == Method::CONNECT {
+        return Err(ProxyError::MethodRefused);
+    }
+    // hyper counts the fields of HTTP/1 itself; h2 bounds only their bytes.
+    if parts.headers.len() > limits.headers_max {
+        return Err(ProxyError::HeadTooLarge);
+    }
+    if parts.version != Version::HTTP_2 {
+        transfer_coding(parts)?;
+    }
+    if let Some(expectation) = parts.headers.get(EXPECT)
+        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(ProxyError::Expectation);
+    }
+    match declared_length(parts) {
+        Some(bytes) if limits.body_bytes_max > 0 && bytes > limits.body_bytes_max => {
+            Err(ProxyError::BodyTooLarge)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Only `chunked` alone, once: of anything else the endpoint would not learn, as the field ends here (RFC 9112 §6.1).
+///
+/// hyper has refused a body whose last coding is not `chunked`, and has ended the connection after a request that has
+/// `Content-Length` as well, which it removed.
+fn transfer_coding(parts: &Parts) -> Result<(), ProxyError> {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None)
+            if coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked") =>
+        {
+            Ok(())
+        }
+        (Some(_), _) => Err(ProxyError::TransferCoding),
+    }
+}
+
+fn declared_length(parts: &Parts) -> Option<u64> {
+    let length = parts.headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(build: http::request::Builder) -> Option<&'static str> {
+        let (parts, ()) = build.body(()).unwrap().into_parts();
+        let limits = Limits {
+            headers_max: 3,
+            body_bytes_max: 10,
+            ..Limits::default()
+        };
+        admit(&parts, &limits).err().map(|error| error.reason())
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused_with_its_reason() {
+        let get = http::Request::get("/");
+        let te = |value: &str| http::Request::post("/").header(TRANSFER_ENCODING, value);
+        assert_eq!(check(get), None);
+        assert_eq!(
+            check(http::Request::connect("a:80")),
+            Some("method_refused")
+        );
+        for (build, reason) in [
+            (te("chunked"), None),
+            (te(" Chunked "), None),
+            (te("gzip, chunked"), Some("transfer_coding")),
+            (te("identity"), Some("transfer_coding")),
+            (te("chunked, chunked"), Some("transfer_coding")),
+            (
+                te("gzip").header(TRANSFER_ENCODING, "chunked"),
+                Some("transfer_coding"),
+            ),
+            (http::Request::get("/").header(EXPECT, "100-Continue"), None),
+            (
+                http::Request::get("/").header(EXPECT, "200-ok"),
+                Some("expectation"),
+            ),
+            (http::Request::post("/").header(CONTENT_LENGTH, 10), None),
+            (
+                http::Request::post("/").header(CONTENT_LENGTH, 11),
+                Some("body_too_large"),
+            ),
+            (
+                http::Request::get("/")
+                    .header("a", "")
+                    .header("a", "")
+                    .header("b", "")
+                    .header("c", ""),
+                Some("head_too_large"),
+            ),
+        ] {
+            assert_eq!(check(build), reason);
+        }
+    }
+}

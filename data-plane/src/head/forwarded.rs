@@ -1,0 +1,223 @@
+//! What the endpoint is told about the client. Pure.
+//!
+//! A peer that is not trusted cannot say anything about a client but itself: every field of the family is replaced or
+//! removed. A trusted one (`trusted_proxies`) is continued: its fields are kept, and its own address is added to
+//! `X-Forwarded-For`. Spellings with underscores are removed from everybody: endpoints that map fields to CGI variables
+//! could not tell them from ours.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::client::Client;
+
+static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longer request identities of trusted peers are replaced.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Fields beyond the `x-forwarded-` family that endpoints read as a statement about the client or the URL.
+const ABOUT_CLIENT: [&str; 9] = [
+    "forwarded",
+    "x-real-ip",
+    "x-request-id",
+    "x-original-forwarded-for",
+    "x-scheme",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-envoy-external-address",
+];
+
+/// Whether endpoints take this field as a statement about the client.
+pub(crate) fn is_about_client(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || ABOUT_CLIENT.contains(&name)
+}
+
+/// Writes the fields for the endpoint. `new_id` makes a request identity.
+pub(crate) fn rewrite(
+    headers: &mut HeaderMap,
+    client: &Client,
+    host: &HeaderValue,
+    new_id: impl FnOnce() -> HeaderValue,
+) {
+    let refused: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_refused(name.as_str(), client.is_trusted))
+        .cloned()
+        .collect();
+    for name in refused {
+        headers.remove(name);
+    }
+    let addresses = match headers.get(&FOR) {
+        None => client.ip_value.clone(),
+        Some(_) => appended(headers, client),
+    };
+    headers.insert(FOR.clone(), addresses);
+    if_absent(headers, &PROTO, || client.scheme());
+    if_absent(headers, &FORWARDED_HOST, || host.clone());
+    if_absent(headers, &PORT, || client.port_value.clone());
+    if_absent(headers, &REAL_IP, || client.ip_value.clone());
+    if headers.get(&REQUEST_ID).is_none_or(|id| !is_usable(id)) {
+        headers.insert(REQUEST_ID.clone(), new_id());
+    }
+}
+
+fn is_refused(name: &str, is_trusted: bool) -> bool {
+    if name.contains('_') {
+        let dashed = name.replace('_', "-");
+        return is_about_client(&dashed) || dashed == "proxy";
+    }
+    // `Proxy` becomes HTTP_PROXY in CGI, which libraries read as a setting (CVE-2016-5385).
+    name == "proxy" || (!is_trusted && is_about_client(name))
+}
+
+/// The addresses so far and the peer's, in one field: a list in several may be read from the wrong end.
+fn appended(headers: &HeaderMap, client: &Client) -> HeaderValue {
+    let mut list = Vec::new();
+    for value in headers.get_all(&FOR) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(client.ip_value.as_bytes());
+    HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.ip_value.clone())
+}
+
+fn if_absent(headers: &mut HeaderMap, name: &HeaderName, value: impl FnOnce() -> HeaderValue) {
+    let mut present = headers.get_all(name).iter();
+    // Twice is none: who of two statements is meant, nobody can tell.
+    if present.next().is_none() || present.next().is_some() {
+        headers.insert(name.clone(), value());
+    }
+}
+
+fn is_usable(id: &HeaderValue) -> bool {
+    !id.is_empty()
+        && id.len() <= REQUEST_ID_BYTES_MAX
+        && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const FORGED: [(&str, &str); 12] = [
+        ("x-forwarded-for", "9.9.9.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "forged"),
+        ("x-forwarded-port", "1"),
+        ("x-forwarded-prefix", "/forged"),
+        ("x-real-ip", "9.9.9.9"),
+        ("x-request-id", "forged"),
+        ("forwarded", "for=9.9.9.9"),
+        ("x_forwarded_for", "9.9.9.9"),
+        ("x-forwarded_for", "9.9.9.9"),
+        ("x-original-forwarded-for", "9.9.9.9"),
+        ("proxy", "evil:80"),
+    ];
+
+    fn rewritten(trusted: &str, fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let config = Config {
+            trusted_proxies: vec![trusted.parse().unwrap()],
+            ..Config::new("tiergate-cluster")
+        };
+        let (peer, local) = ("[::ffff:10.0.0.7]:1", "127.0.0.1:8443");
+        let client = Client::new(peer.parse().unwrap(), local.parse().unwrap(), true, &config);
+        let mut headers: HeaderMap = fields
+            .iter()
+            .map(|&(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        let host = HeaderValue::from_static("a.example:8443");
+        rewrite(&mut headers, &client, &host, || {
+            HeaderValue::from_static("new")
+        });
+        let mut lines: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    const OURS: [&str; 6] = [
+        "x-forwarded-for: 10.0.0.7",
+        "x-forwarded-host: a.example:8443",
+        "x-forwarded-port: 8443",
+        "x-forwarded-proto: https",
+        "x-real-ip: 10.0.0.7",
+        "x-request-id: new",
+    ];
+
+    #[test]
+    fn nobody_but_a_trusted_peer_can_say_who_the_client_is() {
+        assert_eq!(rewritten("10.0.0.8/32", &FORGED), OURS);
+        assert_eq!(rewritten("10.0.0.8/32", &[]), OURS);
+        assert_eq!(rewritten("10.0.0.7/32", &[]), OURS);
+    }
+
+    #[test]
+    fn a_trusted_peer_is_continued() {
+        assert_eq!(
+            rewritten("10.0.0.0/8", &FORGED),
+            [
+                "forwarded: for=9.9.9.9",
+                "x-forwarded-for: 9.9.9.9, 10.0.0.7",
+                "x-forwarded-host: forged",
+                "x-forwarded-port: 1",
+                "x-forwarded-prefix: /forged",
+                "x-forwarded-proto: https",
+                "x-original-forwarded-for: 9.9.9.9",
+                "x-real-ip: 9.9.9.9",
+                "x-request-id: forged",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_even_a_trusted_peer_cannot_mean_is_replaced() {
+        let fields = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-real-ip", "2.2.2.2"),
+            ("x-request-id", "two words"),
+        ];
+        // `collect` keeps the last of equal names, so they are appended here.
+        let config = Config {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Config::new("tiergate-cluster")
+        };
+        let client = Client::new(
+            "10.0.0.7:1".parse().unwrap(),
+            "127.0.0.1:80".parse().unwrap(),
+            false,
+            &config,
+        );
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        rewrite(
+            &mut headers,
+            &client,
+            &HeaderValue::from_static("a"),
+            || HeaderValue::from_static("new"),
+        );
+        let of = |name: &str| {
+            let values: Vec<_> = headers.get_all(name).iter().collect();
+            assert_eq!(values.len(), 1, "{name}");
+            values[0].to_str().unwrap()
+        };
+        assert_eq!(of("x-forwarded-for"), "1.1.1.1, 2.2.2.2, 10.0.0.7");
+        assert_eq!(of("x-real-ip"), "10.0.0.7");
+        assert_eq!(of("x-request-id"), "new");
+    }
+}

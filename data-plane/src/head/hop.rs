@@ -1,0 +1,178 @@
+//! Fields that belong to one connection and end here (RFC 9110 §7.6.1). Pure.
+//!
+//! A client may name further fields in `Connection`; it cannot so remove what the endpoint relies on: the host, the
+//! framing, and what a proxy before us said about the client.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{forwarded, tokens};
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What a request asked of the connection and may get from ours to the endpoint.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The protocol to change to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// Whether the client takes trailers.
+    pub(crate) trailers: bool,
+}
+
+/// Removes the fields of the client's connection, and says what they asked for.
+pub(crate) fn strip_request(headers: &mut HeaderMap) -> Asked {
+    let asked = Asked {
+        upgrade: upgrade_of(headers),
+        trailers: tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers")),
+    };
+    strip(headers);
+    headers.remove(TE);
+    headers.remove(&HTTP2_SETTINGS);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(PROXY_AUTHENTICATE);
+    // Answered by us: hyper sends 100 when the body is first asked for.
+    headers.remove(EXPECT);
+    asked
+}
+
+/// Removes the fields of the endpoint's connection from a response.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    strip(headers);
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| !is_of_framing(token))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .filter(|name| !is_kept(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+}
+
+/// The common words of `Connection`, which are removed anyway or are no fields.
+fn is_of_framing(token: &str) -> bool {
+    ["close", "keep-alive", "upgrade", "te"]
+        .iter()
+        .any(|known| token.eq_ignore_ascii_case(known))
+}
+
+fn is_kept(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, TRAILER, VIA].contains(name) || forwarded::is_about_client(name.as_str())
+}
+
+/// The protocol of `Upgrade`, when `Connection` names it. Never HTTP/2: a connection on which we would lose sight of the
+/// requests would pass by every rule.
+fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
+    let is_named = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    let is_http = tokens(headers, &UPGRADE).any(|token| {
+        let name = token.split('/').next().unwrap_or(token);
+        name.eq_ignore_ascii_case("h2c") || name.eq_ignore_ascii_case("http")
+    });
+    (is_named && !is_http).then(|| protocol.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let field = |&(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        fields.iter().map(field).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn fields_of_one_connection_end_here() {
+        let mut request = headers(&[
+            ("host", "a"),
+            ("connection", "close, X-Mine"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "basic eDp5"),
+            ("te", "gzip;q=0.5, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-mine", "1"),
+            ("expect", "100-continue"),
+            ("x-other", "1"),
+        ]);
+        let asked = strip_request(&mut request);
+        assert_eq!(names(&request), ["host", "x-other"]);
+        assert_eq!((asked.upgrade, asked.trailers), (None, true));
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_the_endpoint_relies_on() {
+        let kept = [
+            ("host", "a"),
+            ("content-length", "1"),
+            ("x-forwarded-for", "b"),
+            ("x-real-ip", "b"),
+            ("x-request-id", "b"),
+            ("via", "1.1 x"),
+        ];
+        let mut request = headers(&kept);
+        let connection =
+            "Host, content-length, X-Forwarded-For, X-Real-IP, X-Request-Id, Via, not a name";
+        request.insert(CONNECTION, HeaderValue::from_static(connection));
+        strip_request(&mut request);
+        let expected: Vec<_> = kept.iter().map(|&(name, _)| name).collect();
+        assert_eq!(names(&request), expected);
+    }
+
+    #[test]
+    fn an_upgrade_is_one_only_if_connection_names_it_and_it_is_not_http() {
+        for (connection, upgrade, expected) in [
+            ("Upgrade", "websocket", Some("websocket")),
+            ("keep-alive, upgrade", "websocket", Some("websocket")),
+            ("keep-alive", "websocket", None),
+            ("upgrade, http2-settings", "h2c", None),
+            ("upgrade", "HTTP/2.0", None),
+            ("upgrade", "websocket, h2c", None),
+        ] {
+            let fields = [("connection", connection), ("upgrade", upgrade)];
+            let asked = strip_request(&mut headers(&fields));
+            let protocol = asked
+                .upgrade
+                .map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(protocol.as_deref(), expected, "{connection}: {upgrade}");
+        }
+    }
+
+    #[test]
+    fn a_chunked_response_has_no_length() {
+        let mut response = headers(&[
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("connection", "keep-alive"),
+            ("trailer", "x-sum"),
+        ]);
+        strip_response(&mut response);
+        assert_eq!(names(&response), ["trailer"]);
+    }
+}

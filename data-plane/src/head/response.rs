@@ -1,0 +1,68 @@
+//! The head of a response on its way to the client. Pure.
+
+use http::header::{CONNECTION, CONTENT_TYPE, DATE, SERVER, UPGRADE};
+use http::response::Parts;
+use http::{HeaderValue, Response, Version};
+
+use super::hop;
+use crate::error::ProxyError;
+
+/// What a response gets from us.
+#[derive(Debug)]
+pub(crate) struct Finish {
+    /// The HTTP version that the client speaks.
+    pub(crate) version: Version,
+    /// The date, for a response that brings none (RFC 9110 §6.6.1).
+    pub(crate) date: HeaderValue,
+    /// Whether the connection ends after this response.
+    pub(crate) closes: bool,
+}
+
+/// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
+pub(crate) fn rewrite(parts: &mut Parts, upgrade: Option<HeaderValue>, finish: Finish) {
+    hop::strip_response(&mut parts.headers);
+    parts.version = finish.version;
+    if !parts.headers.contains_key(DATE) {
+        parts.headers.insert(DATE, finish.date);
+    }
+    if let Some(protocol) = upgrade {
+        let connection = HeaderValue::from_static("upgrade");
+        parts.headers.insert(CONNECTION, connection);
+        parts.headers.insert(UPGRADE, protocol);
+    } else if finish.closes && finish.version != Version::HTTP_2 {
+        close(parts);
+    }
+}
+
+/// An answer of our own: the reason in words and by name, so that a user can look it up, but no address of an endpoint.
+pub(crate) fn of_error(
+    error: &ProxyError,
+    server: &HeaderValue,
+    finish: Finish,
+) -> Response<String> {
+    let status = error.status();
+    let text = format!(
+        "{} {}: {}\nreason: {}\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Error"),
+        error.meaning(),
+        error.reason()
+    );
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    *response.version_mut() = finish.version;
+    let headers = response.headers_mut();
+    let text_plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, text_plain);
+    headers.insert(SERVER, server.clone());
+    headers.insert(DATE, finish.date);
+    if (finish.closes || error.ends_connection()) && finish.version != Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn close(parts: &mut Parts) {
+    let close = HeaderValue::from_static("close");
+    parts.headers.insert(CONNECTION, close);
+}

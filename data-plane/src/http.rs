@@ -1,0 +1,281 @@
+//! Serves one downstream connection: which HTTP it speaks, its limits and waits, and how it ends.
+//!
+//! In: an accepted stream. Out: each of its requests goes to [`crate::proxy::serve`], and its answer back. The protocol is
+//! chosen once: by ALPN under TLS, by the HTTP/2 preface otherwise; after that nothing else is spoken.
+//!
+//! `pulse` knows what the connection waits for, `watch` ends it when that takes too long, `io` is its stream, `sniff`
+//! finds the preface, `tunnel` goes on after an upgrade.
+//!
+//! A client that closes its side while it waits for an answer is taken to be gone (`half_close(false)`), so that work for
+//! nobody ends.
+
+mod io;
+pub(crate) mod pulse;
+mod sniff;
+pub(crate) mod tunnel;
+mod watch;
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use crate::client::Client;
+use crate::drain;
+use crate::error::ProxyError;
+use crate::net::Net;
+use crate::proxy;
+use crate::upstream::LocalExecutor;
+use crate::worker::Context;
+use io::ClientIo;
+use pulse::{Busy, Expired, Pulse};
+use tunnel::Tunnel;
+use watch::{Seen, Watch};
+
+/// The smallest read buffer that hyper takes.
+const HEAD_BUFFER_BYTES_MIN: usize = 8192;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Streams that the client reset and we have not yet let go of; more is an attack (CVE-2023-44487).
+const RESET_STREAMS_MAX: usize = 20;
+/// Streams that we reset because of the client's errors; more is an attack.
+const ERROR_STREAMS_MAX: usize = 256;
+/// How often a silent HTTP/2 client with requests is asked whether it lives, and how long the answer may take.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the requests of one connection share.
+pub(crate) struct Session<N: Net> {
+    pub(crate) context: Rc<Context<N>>,
+    pub(crate) client: Client,
+    pulse: Rc<Pulse>,
+    tunnel: RefCell<Option<Tunnel<N::Stream>>>,
+    drain: drain::Signal,
+}
+
+/// Serves a connection that was accepted where TLS is spoken.
+pub(crate) async fn serve_tls<N: Net>(
+    context: Rc<Context<N>>,
+    stream: N::Stream,
+    client: Client,
+    drain: drain::Signal,
+) {
+    let (shared, timeouts) = (&context.shared, &context.shared.config.timeouts);
+    let handshakes = &shared.metrics.families().handshakes;
+    let accepting = TlsAcceptor::from(shared.tls.clone()).accept(stream);
+    let (result, stream) = match tokio::time::timeout(timeouts.tls_handshake, accepting).await {
+        Ok(Ok(stream)) => ("ok", Some(stream)),
+        Ok(Err(error)) if crate::tls::is_no_certificate(&error) => ("no_certificate", None),
+        Ok(Err(error)) => {
+            tracing::debug!(client = %client.ip, %error, "a TLS handshake failed");
+            ("failed", None)
+        }
+        Err(_) => ("timeout", None),
+    };
+    shared.metrics.count(handshakes, result);
+    let Some(stream) = stream else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Session::new(context.clone(), client, !is_http2, drain)
+        .serve(stream, Bytes::new(), is_http2)
+        .await;
+}
+
+/// Serves a connection that was accepted where plain HTTP is spoken.
+pub(crate) async fn serve_plain<N: Net>(
+    context: Rc<Context<N>>,
+    mut stream: N::Stream,
+    client: Client,
+    mut drain: drain::Signal,
+) {
+    let idle = context.shared.config.timeouts.downstream_idle;
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = tokio::time::timeout(idle, sniff::is_http2(&mut stream)) => sniffed,
+        () = pulse::silence(&mut drain) => return,
+    };
+    // Nothing came, or the client went away before it said anything.
+    let Ok(Ok((is_http2, ahead))) = sniffed else {
+        return;
+    };
+    if !ahead.is_empty() {
+        Session::new(context, client, !is_http2, drain)
+            .serve(stream, ahead, is_http2)
+            .await;
+    }
+}
+
+// === impl Session ===
+
+impl<N: Net> Session<N> {
+    fn new(
+        context: Rc<Context<N>>,
+        client: Client,
+        reads_heads: bool,
+        drain: drain::Signal,
+    ) -> Rc<Self> {
+        let pulse = Pulse::new(&context.shared.config.timeouts, reads_heads);
+        Rc::new(Self {
+            context,
+            client,
+            pulse,
+            tunnel: RefCell::new(None),
+            drain,
+        })
+    }
+
+    /// A request of this connection begins.
+    pub(crate) fn begin(&self) -> Busy {
+        self.pulse.begin()
+    }
+
+    /// After the answer with 101 the connection goes on as this.
+    pub(crate) fn goes_on_as(&self, tunnel: Tunnel<N::Stream>) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    async fn serve<S>(self: Rc<Self>, stream: S, ahead: Bytes, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = ClientIo::new(stream, ahead, self.pulse.clone());
+        if is_http2 {
+            self.serve_http2(io).await;
+        } else {
+            self.serve_http1(io).await;
+        }
+    }
+
+    async fn serve_http1<S>(self: Rc<Self>, io: ClientIo<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let limits = &self.context.shared.config.limits;
+        let session = self.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let session = session.clone();
+            async move { Ok::<_, Infallible>(proxy::serve(session, request).await) }
+        });
+        let mut connection = http1::Builder::new()
+            .half_close(false)
+            // Waits are the pulse's: hyper's own timer does not tell an idle connection from a slow head.
+            .header_read_timeout(None)
+            .max_headers(limits.headers_max)
+            .max_header_size(limits.head_bytes_max)
+            .max_buf_size(limits.head_bytes_max.max(HEAD_BUFFER_BYTES_MIN))
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(io), service);
+        let mut watch = Watch::new(self.pulse.clone(), &self.drain);
+        let ended = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(Ok(ended));
+                }
+                match watch.poll(cx) {
+                    // The next answer says `Connection: close`; until then nothing is different.
+                    Poll::Ready(Seen::Drain) => {}
+                    Poll::Ready(seen) => return Poll::Ready(Err(seen)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        let parts = connection.into_parts();
+        let (io, read) = (parts.io.into_inner(), parts.read_buf);
+        match ended {
+            Ok(Ok(())) => match self.tunnel.take() {
+                Some(tunnel) => {
+                    let pause_max = self.context.shared.config.timeouts.response_body;
+                    let (pulse, drain) = (self.pulse.clone(), self.drain.clone());
+                    tunnel.run(io, read, pulse, pause_max, drain).await;
+                }
+                None => io.close().await,
+            },
+            Ok(Err(error)) => {
+                self.note_failure(error);
+                io.close().await;
+            }
+            Err(seen) => self.note_end(seen),
+        }
+    }
+
+    async fn serve_http2<S>(self: Rc<Self>, io: ClientIo<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let limits = &self.context.shared.config.limits;
+        let session = self.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let session = session.clone();
+            async move { Ok::<_, Infallible>(proxy::serve(session, request).await) }
+        });
+        let connection = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+            .max_local_error_reset_streams(ERROR_STREAMS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(io), service);
+        let mut connection = pin!(connection);
+        let mut watch = Watch::new(self.pulse.clone(), &self.drain);
+        let ended = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(ended));
+                }
+                match watch.poll(cx) {
+                    Poll::Ready(Seen::Drain) => connection.as_mut().graceful_shutdown(),
+                    Poll::Ready(seen) => return Poll::Ready(Err(seen)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(client = %self.client.ip, %error, "an HTTP/2 connection failed");
+            }
+            Err(seen) => self.note_end(seen),
+        }
+    }
+
+    /// hyper has answered what it could not parse; it is counted here.
+    fn note_failure(&self, error: hyper::Error) {
+        tracing::debug!(client = %self.client.ip, %error, "an HTTP/1 connection failed");
+        if error.is_parse_too_large() {
+            self.count(&ProxyError::HeadTooLarge);
+        } else if error.is_parse() {
+            self.count(&ProxyError::BadRequest(error));
+        }
+    }
+
+    fn note_end(&self, seen: Seen) {
+        tracing::debug!(client = %self.client.ip, ?seen, "a connection was closed");
+        if seen == Seen::Expired(Expired::Head) {
+            self.count(&ProxyError::HeadTimeout);
+        }
+    }
+
+    fn count(&self, error: &ProxyError) {
+        self.context.unrouted.tenant.failed(error);
+    }
+}

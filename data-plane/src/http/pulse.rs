@@ -1,0 +1,233 @@
+//! How one downstream connection is doing: what it waits for, and since when.
+//!
+//! The stream, the requests and their bodies report here; `watch` asks for the moment at which the connection has waited
+//! too long. One cell per fact and no timer per request: a connection has one timer, which is moved only when it must
+//! fire earlier.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Timeouts;
+use crate::drain;
+
+/// How long an idle connection may still bring a request once we drain. A client that is about to send one gets an
+/// answer instead of a reset.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+
+/// The facts of one connection.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    timeouts: Waits,
+    /// HTTP/1 reads heads one at a time; in HTTP/2 frames of all streams share the connection.
+    reads_heads: bool,
+    requests: Cell<usize>,
+    handed: Cell<usize>,
+    is_in_head: Cell<bool>,
+    is_draining: Cell<bool>,
+    cut: Cell<Option<Cut>>,
+    since: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    idle: Duration,
+    head: Duration,
+    stall: Duration,
+}
+
+/// A wait that was too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// No request came.
+    Idle,
+    /// A head began and did not end.
+    Head,
+    /// The client takes nothing of what we have for it.
+    Stalled,
+}
+
+/// Why requests of the connection end before their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Stalled,
+    Drained,
+}
+
+/// One request of a connection, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Busy(Rc<Pulse>);
+
+/// Ends when the process drains and a connection that has said nothing yet has had its chance.
+pub(super) async fn silence(drain: &mut drain::Signal) {
+    drain.started().await;
+    tokio::time::sleep(DRAIN_IDLE).await;
+}
+
+// === impl Pulse ===
+
+impl Pulse {
+    pub(crate) fn new(timeouts: &Timeouts, reads_heads: bool) -> Rc<Self> {
+        Rc::new(Self {
+            timeouts: Waits {
+                idle: timeouts.downstream_idle,
+                head: timeouts.head_read,
+                stall: timeouts.response_body,
+            },
+            reads_heads,
+            requests: Cell::new(0),
+            handed: Cell::new(0),
+            is_in_head: Cell::new(false),
+            is_draining: Cell::new(false),
+            cut: Cell::new(None),
+            since: Cell::new(Instant::now()),
+        })
+    }
+
+    /// Bytes came in.
+    pub(super) fn read(&self) {
+        if self.reads_heads && self.requests.get() == 0 && !self.is_in_head.get() {
+            self.is_in_head.set(true);
+            self.touch();
+        }
+    }
+
+    /// Bytes went out.
+    pub(super) fn wrote(&self) {
+        if self.handed.get() > 0 {
+            self.touch();
+        }
+    }
+
+    /// Something moved.
+    pub(super) fn touch(&self) {
+        self.since.set(Instant::now());
+    }
+
+    /// When it last moved.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// A request begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Busy {
+        self.is_in_head.set(false);
+        self.requests.set(self.requests.get() + 1);
+        Busy(self.clone())
+    }
+
+    /// The process drains: requests are still answered, but no longer waited for.
+    pub(super) fn drain(&self) {
+        self.is_draining.set(true);
+        if self.requests.get() == 0 && !self.is_in_head.get() {
+            self.touch();
+        }
+    }
+
+    /// Ends what is left.
+    pub(super) fn cut(&self, cut: Cut) {
+        self.cut.set(Some(cut));
+    }
+
+    /// No wait can be over sooner than this.
+    pub(super) fn shortest(&self) -> Duration {
+        let Waits { idle, head, stall } = self.timeouts;
+        idle.min(head).min(stall)
+    }
+
+    /// What the connection waits for, and until when. Nothing: it waits for us or for an endpoint.
+    pub(super) fn due(&self) -> Option<(Instant, Expired)> {
+        let (wait, expired) = if self.requests.get() > 0 {
+            let all_wait_for_client = self.handed.get() >= self.requests.get();
+            all_wait_for_client.then_some((self.timeouts.stall, Expired::Stalled))?
+        } else if self.is_in_head.get() {
+            (self.timeouts.head, Expired::Head)
+        } else if self.is_draining.get() {
+            (DRAIN_IDLE.min(self.timeouts.idle), Expired::Idle)
+        } else {
+            (self.timeouts.idle, Expired::Idle)
+        };
+        Some((self.since.get() + wait, expired))
+    }
+}
+
+// === impl Busy ===
+
+impl Busy {
+    /// A piece of the answer was handed to the connection.
+    pub(crate) fn handed(&self) {
+        self.0.handed.set(self.0.handed.get() + 1);
+        self.0.touch();
+    }
+
+    /// The connection took it, and wants the next.
+    pub(crate) fn taken(&self) {
+        self.0.handed.set(self.0.handed.get() - 1);
+        self.0.touch();
+    }
+
+    /// Why the connection is being cut, if it is.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        self.0.cut.get()
+    }
+
+    /// Whether this should be the last request of the connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.is_draining.get()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let left = self.0.requests.get() - 1;
+        self.0.requests.set(left);
+        if left == 0 {
+            self.0.touch();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(pulse: &Pulse) -> Option<(u64, Expired)> {
+        let (at, expired) = pulse.due()?;
+        Some(((at - Instant::now()).as_secs(), expired))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_waits_for_one_thing_at_a_time() {
+        let timeouts = Timeouts {
+            downstream_idle: Duration::from_secs(75),
+            head_read: Duration::from_secs(15),
+            response_body: Duration::from_secs(60),
+            ..Timeouts::default()
+        };
+        let pulse = Pulse::new(&timeouts, true);
+        assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        pulse.read();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        pulse.read();
+        assert_eq!(waits(&pulse), Some((10, Expired::Head)));
+        let busy = pulse.begin();
+        assert_eq!(waits(&pulse), None);
+        busy.handed();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(waits(&pulse), Some((40, Expired::Stalled)));
+        pulse.wrote();
+        assert_eq!(waits(&pulse), Some((60, Expired::Stalled)));
+        let other = pulse.begin();
+        assert_eq!(waits(&pulse), None);
+        drop(other);
+        busy.taken();
+        assert_eq!(waits(&pulse), None);
+        drop(busy);
+        assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
+        pulse.drain();
+        assert_eq!(waits(&pulse), Some((2, Expired::Idle)));
+    }
+}

@@ -1,0 +1,64 @@
+//! Carries bytes both ways after 101 (WebSocket and other upgrades), until either side ends, pauses too long, or we drain.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::io::ClientIo;
+use super::pulse::Pulse;
+use crate::drain;
+use crate::metrics::OwnerHandles;
+use crate::upstream::Lease;
+
+/// What is needed to go on after the response with 101 has been written.
+pub(crate) struct Tunnel<S: AsyncRead + AsyncWrite + Unpin + 'static> {
+    pub(crate) lease: Lease<S>,
+    pub(crate) owner: std::sync::Arc<OwnerHandles>,
+}
+
+// === impl Tunnel ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
+    /// Runs until it ends. `ahead` is what the client sent after its request.
+    pub(super) async fn run<C: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        mut client: ClientIo<C>,
+        ahead: Bytes,
+        pulse: Rc<Pulse>,
+        pause_max: Duration,
+        mut drain: drain::Signal,
+    ) {
+        let Some(mut raw) = self.lease.into_raw().await else {
+            return;
+        };
+        let upgraded = &self.owner.tenant.upgraded;
+        upgraded.inc();
+        pulse.touch();
+        let carry = async {
+            raw.stream.write_all(&ahead).await?;
+            client.write_all(&raw.read).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut raw.stream).await
+        };
+        let reason = tokio::select! {
+            carried = carry => if carried.is_ok() { "closed" } else { "reset" },
+            () = paused(&pulse, pause_max) => "idle",
+            () = drain.deadline() => "drained",
+        };
+        tracing::debug!(reason, "an upgraded connection ended");
+        upgraded.dec();
+    }
+}
+
+/// Ends when nothing has moved for so long.
+async fn paused(pulse: &Pulse, pause_max: Duration) {
+    loop {
+        let until = pulse.since() + pause_max;
+        if until <= Instant::now() {
+            return;
+        }
+        tokio::time::sleep_until(until).await;
+    }
+}

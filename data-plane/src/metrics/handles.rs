@@ -1,0 +1,245 @@
+//! Handles to the series of one Ingress and of one tenant, resolved when a table is published.
+//!
+//! Counters by code and by reason appear with their first use and are found by position afterwards. Handles of an owner
+//! that left the table keep working for its last requests, but count nowhere.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{CodeLabels, Histogram, Metrics, OwnerLabels, ReasonLabels, TenantLabels};
+use crate::error::{ProxyError, REASONS};
+
+/// Codes with a series of their own; others count as their class. Sorted.
+const CODES: [(u16, &str); 29] = [
+    (101, "101"),
+    (200, "200"),
+    (201, "201"),
+    (202, "202"),
+    (204, "204"),
+    (206, "206"),
+    (301, "301"),
+    (302, "302"),
+    (303, "303"),
+    (304, "304"),
+    (307, "307"),
+    (308, "308"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (409, "409"),
+    (413, "413"),
+    (422, "422"),
+    (429, "429"),
+    (431, "431"),
+    (499, "499"),
+    (500, "500"),
+    (502, "502"),
+    (503, "503"),
+    (504, "504"),
+    (508, "508"),
+];
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
+/// The series of one Ingress.
+#[derive(Debug)]
+pub(crate) struct OwnerHandles {
+    labels: OwnerLabels,
+    metrics: Metrics,
+    is_retired: AtomicBool,
+    codes: [OnceLock<Counter>; CODES.len() + CLASSES.len()],
+    request_duration: Histogram,
+    upstream_duration: Histogram,
+    pub(crate) tenant: Arc<TenantHandles>,
+}
+
+/// The series of one tenant.
+#[derive(Debug)]
+pub(crate) struct TenantHandles {
+    tenant: Arc<str>,
+    metrics: Metrics,
+    is_retired: AtomicBool,
+    reasons: [OnceLock<Counter>; REASONS.len()],
+    pub(crate) in_flight: Gauge,
+    pub(crate) upgraded: Gauge,
+    pub(crate) client_aborts: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) request_bytes: Counter,
+    pub(crate) response_bytes: Counter,
+}
+
+// === impl OwnerHandles ===
+
+impl OwnerHandles {
+    pub(crate) fn new(
+        metrics: &Metrics,
+        tenant: &Arc<TenantHandles>,
+        name: Arc<str>,
+        ingress: Arc<str>,
+    ) -> Self {
+        let labels = OwnerLabels {
+            tenant: name,
+            ingress,
+        };
+        let families = metrics.families();
+        Self {
+            metrics: metrics.clone(),
+            is_retired: AtomicBool::new(false),
+            codes: std::array::from_fn(|_| OnceLock::new()),
+            request_duration: families.request_duration.get_or_create_owned(&labels),
+            upstream_duration: families.upstream_duration.get_or_create_owned(&labels),
+            tenant: tenant.clone(),
+            labels,
+        }
+    }
+
+    /// Counts a request that ended.
+    pub(crate) fn ended(&self, code: u16, duration: Duration) {
+        let position = position_of(code);
+        self.codes[position]
+            .get_or_init(|| self.code_counter(position))
+            .inc();
+        self.request_duration.observe(duration);
+    }
+
+    /// Notes how long an endpoint took to begin its answer.
+    pub(crate) fn answered(&self, duration: Duration) {
+        self.upstream_duration.observe(duration);
+    }
+
+    /// Removes the series.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        let families = self.metrics.families();
+        families.request_duration.remove(&self.labels);
+        families.upstream_duration.remove(&self.labels);
+        for position in 0..self.codes.len() {
+            families.requests.remove(&self.code_labels(position));
+        }
+    }
+
+    fn code_counter(&self, position: usize) -> Counter {
+        if self.is_retired.load(Ordering::Acquire) {
+            return Counter::default();
+        }
+        let requests = &self.metrics.families().requests;
+        requests.get_or_create_owned(&self.code_labels(position))
+    }
+
+    fn code_labels(&self, position: usize) -> CodeLabels {
+        let code = match CODES.get(position) {
+            Some((_, name)) => name,
+            None => CLASSES[position - CODES.len()],
+        };
+        CodeLabels {
+            tenant: self.labels.tenant.clone(),
+            ingress: self.labels.ingress.clone(),
+            code,
+        }
+    }
+}
+
+fn position_of(code: u16) -> usize {
+    match CODES.binary_search_by_key(&code, |&(known, _)| known) {
+        Ok(position) => position,
+        Err(_) => {
+            let class = usize::from(code / 100).wrapping_sub(1);
+            CODES.len() + class.min(CLASSES.len() - 1)
+        }
+    }
+}
+
+// === impl TenantHandles ===
+
+impl TenantHandles {
+    pub(crate) fn new(metrics: &Metrics, tenant: Arc<str>) -> Self {
+        let labels = TenantLabels {
+            tenant: tenant.clone(),
+        };
+        let families = metrics.families();
+        Self {
+            tenant,
+            metrics: metrics.clone(),
+            is_retired: AtomicBool::new(false),
+            reasons: std::array::from_fn(|_| OnceLock::new()),
+            in_flight: families.in_flight.get_or_create_owned(&labels),
+            upgraded: families.upgraded.get_or_create_owned(&labels),
+            client_aborts: families.client_aborts.get_or_create_owned(&labels),
+            retries: families.retries.get_or_create_owned(&labels),
+            request_bytes: families.request_bytes.get_or_create_owned(&labels),
+            response_bytes: families.response_bytes.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Counts an error.
+    pub(crate) fn failed(&self, error: &ProxyError) {
+        let number = error.number();
+        self.reasons[number]
+            .get_or_init(|| self.reason_counter(number))
+            .inc();
+    }
+
+    /// Removes the series.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        let families = self.metrics.families();
+        let labels = TenantLabels {
+            tenant: self.tenant.clone(),
+        };
+        families.in_flight.remove(&labels);
+        families.upgraded.remove(&labels);
+        families.client_aborts.remove(&labels);
+        families.retries.remove(&labels);
+        families.request_bytes.remove(&labels);
+        families.response_bytes.remove(&labels);
+        for number in 0..REASONS.len() {
+            families.errors.remove(&self.reason_labels(number));
+        }
+    }
+
+    fn reason_counter(&self, number: usize) -> Counter {
+        if self.is_retired.load(Ordering::Acquire) {
+            return Counter::default();
+        }
+        let errors = &self.metrics.families().errors;
+        errors.get_or_create_owned(&self.reason_labels(number))
+    }
+
+    fn reason_labels(&self, number: usize) -> ReasonLabels {
+        ReasonLabels {
+            tenant: self.tenant.clone(),
+            reason: REASONS[number].name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_without_a_series_of_its_own_counts_as_its_class() {
+        let name = |code| match CODES.get(position_of(code)) {
+            Some((_, name)) => *name,
+            None => CLASSES[position_of(code) - CODES.len()],
+        };
+        for (code, expected) in [
+            (200, "200"),
+            (418, "4xx"),
+            (299, "2xx"),
+            (599, "5xx"),
+            (103, "1xx"),
+            (700, "other"),
+            (0, "other"),
+        ] {
+            assert_eq!(name(code), expected, "{code}");
+        }
+        assert!(CODES.is_sorted());
+    }
+}

@@ -1,0 +1,213 @@
+//! One request, from its head to its answer: the only place that loads the cell for it.
+//!
+//! In: the request and the session of its connection. Out: a response whose body is still on its way. The steps, each a
+//! function of a module of its own: admit, find the host and the route, refuse loops, rewrite the head, limit the body,
+//! pick an endpoint, send, try again where that is safe, rewrite the answer. `docs/request.md` tells the same with what
+//! can fail.
+//!
+//! `send` holds the tries; `prepare` makes the request for the endpoint.
+
+mod prepare;
+mod send;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::access_log::Entry;
+use crate::account::Account;
+use crate::body::{Forwarded, RequestBody, ResponseBody};
+use crate::error::ProxyError;
+use crate::head::response::{self, Finish};
+use crate::head::{admit, host, path, via};
+use crate::http::Session;
+use crate::http::tunnel::Tunnel;
+use crate::net::Net;
+use crate::route::route;
+use crate::snapshot::Snapshot;
+use crate::table::RouteId;
+use crate::upstream::Lease;
+use crate::worker::Context;
+
+/// How often the pool is looked through when no request does it.
+const POOL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What an endpoint answered, before it is made ready for the client.
+struct Answer<N: Net> {
+    response: Response<Incoming>,
+    lease: Lease<N::Stream>,
+    /// The protocol that the client asked to change to.
+    upgrade: Option<HeaderValue>,
+}
+
+/// Answers one request.
+pub(crate) async fn serve<N: Net>(
+    session: Rc<Session<N>>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody<N::Stream>> {
+    let snapshot = session.context.shared.cell.load_full(); // the only load for this request
+    session.context.pool.follow(&snapshot);
+    let version = request.version();
+    let entry = entry(&session, &request);
+    let mut account = Account::open(Instant::now(), snapshot.unrouted(), entry, session.begin());
+    let answer = forward(&session, &snapshot, &mut account, request).await;
+    let finish = Finish {
+        version,
+        date: session.context.date.value(Instant::now()),
+        closes: account.busy().is_draining(),
+    };
+    match answer {
+        Ok(answer) => deliver(&session, account, answer, finish),
+        Err(error) => refuse(&session, account, &error, finish),
+    }
+}
+
+async fn forward<N: Net>(
+    session: &Rc<Session<N>>,
+    snapshot: &Arc<Snapshot>,
+    account: &mut Account,
+    request: Request<Incoming>,
+) -> Result<Answer<N>, ProxyError> {
+    let config = &session.context.shared.config;
+    let (mut parts, incoming) = request.into_parts();
+    admit::admit(&parts, &config.limits)?;
+    let host = host::effective(&parts)?;
+    let found = find(snapshot, host.as_ref(), parts.uri.path())?;
+    account.routed(snapshot.owner_handles(found));
+    let backend = snapshot.table.backend(snapshot.table.route(found).backend);
+    note_route(account, snapshot, found);
+    via::check(&parts.headers, config.tier)?;
+    let has_body = !http_body::Body::is_end_stream(&incoming);
+    let upgrade = prepare::prepare(session, &mut parts, host, backend.protocol, has_body)?;
+    if let Some(entry) = account.entry() {
+        entry.request_id = parts
+            .headers
+            .get(&crate::head::forwarded::REQUEST_ID)
+            .cloned();
+    }
+    let (body, upload) = if has_body {
+        let (limits, timeouts) = (&config.limits, &config.timeouts);
+        let (body, upload) = RequestBody::new(incoming, limits.body_bytes_max, timeouts.body_read);
+        account.uploads(upload.clone());
+        (body, Some(upload))
+    } else {
+        (RequestBody::empty(), None)
+    };
+    let request = Request::from_parts(parts, body);
+    let position = snapshot.position(snapshot.table.route(found).backend);
+    let sender = send::Sender::new(&session.context, backend, position, upload);
+    let (response, lease) = sender.send(request, account).await?;
+    Ok(Answer {
+        response,
+        lease,
+        upgrade,
+    })
+}
+
+fn find(
+    snapshot: &Snapshot,
+    host: Option<&HeaderValue>,
+    raw_path: &str,
+) -> Result<RouteId, ProxyError> {
+    let name = host.map(host::comparable).transpose()?;
+    let path = path::for_matching(raw_path)?;
+    if snapshot.generation == 0 {
+        return Err(ProxyError::NotReady);
+    }
+    route(&snapshot.table, name.as_deref(), &path).ok_or(ProxyError::NoRoute)
+}
+
+/// Makes an endpoint's answer the client's.
+fn deliver<N: Net>(
+    session: &Rc<Session<N>>,
+    mut account: Account,
+    answer: Answer<N>,
+    finish: Finish,
+) -> Response<ResponseBody<N::Stream>> {
+    let Answer {
+        response,
+        lease,
+        upgrade,
+    } = answer;
+    let (mut parts, incoming) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        if upgrade.is_none() {
+            let endpoint = lease.address();
+            let source = None;
+            let error = ProxyError::UpstreamProtocol { endpoint, source };
+            return refuse(session, account, &error, finish);
+        }
+        let protocol = parts
+            .headers
+            .get(http::header::UPGRADE)
+            .cloned()
+            .or(upgrade);
+        response::rewrite(&mut parts, protocol, finish);
+        let owner = account.owner().clone();
+        session.goes_on_as(Tunnel { lease, owner });
+        account.complete();
+        return Response::from_parts(parts, ResponseBody::own("", account));
+    }
+    response::rewrite(&mut parts, None, finish);
+    let pause_max = session.context.shared.config.timeouts.response_body;
+    let body = Forwarded::new(incoming, lease, account, pause_max);
+    Response::from_parts(parts, ResponseBody::Forwarded(body))
+}
+
+/// Answers in place of an endpoint.
+fn refuse<N: Net>(
+    session: &Session<N>,
+    mut account: Account,
+    error: &ProxyError,
+    finish: Finish,
+) -> Response<ResponseBody<N::Stream>> {
+    let source = std::error::Error::source(error).map(tracing::field::display);
+    tracing::debug!(reason = error.reason(), %error, source, "a request was not forwarded");
+    account.refused(error);
+    response::of_error(error, &session.context.server, finish)
+        .map(|text| ResponseBody::own(text, account))
+}
+
+/// What the access log is to tell, if this request is one to log.
+fn entry<N: Net>(session: &Session<N>, request: &Request<Incoming>) -> Option<Box<Entry>> {
+    let context = &session.context;
+    if !context.sampler.takes(&context.shared.access_log) {
+        return None;
+    }
+    let authority = request.uri().authority();
+    let host = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    Some(Box::new(Entry {
+        client: session.client.ip,
+        method: request.method().clone(),
+        host: host.or_else(|| request.headers().get(http::header::HOST).cloned()),
+        uri: request.uri().clone(),
+        version: request.version(),
+        request_id: None,
+        owner: None,
+        backend: None,
+        endpoint: None,
+        tries: 0,
+        upstream: None,
+    }))
+}
+
+fn note_route(account: &mut Account, snapshot: &Snapshot, found: RouteId) {
+    if let Some(entry) = account.entry() {
+        let route = snapshot.table.route(found);
+        entry.owner = Some(route.owner.clone());
+        entry.backend = Some(snapshot.table.backend(route.backend).name.clone());
+    }
+}
+
+/// Keeps the pool fresh while no request does it: endpoints that left, connections that are old or were closed.
+pub(crate) async fn tend_pool<N: Net>(context: &Context<N>) {
+    loop {
+        tokio::time::sleep(POOL_INTERVAL).await;
+        context.pool.follow(&context.shared.cell.load_full());
+        context.pool.expire(Instant::now());
+    }
+}

@@ -1,0 +1,141 @@
+//! Makes the head of the request for the endpoint. Pure but for the random request identity.
+
+use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Uri, Version};
+use rand::Rng;
+
+use crate::error::{BadHost, ProxyError};
+use crate::head::{forwarded, hop, via};
+use crate::http::Session;
+use crate::net::Net;
+use crate::table::Protocol;
+
+/// Rewrites the head. Returns the protocol that the client asked to change to, if the endpoint may agree to it.
+pub(super) fn prepare<N: Net>(
+    session: &Session<N>,
+    parts: &mut Parts,
+    host: Option<HeaderValue>,
+    protocol: Protocol,
+    has_body: bool,
+) -> Result<Option<HeaderValue>, ProxyError> {
+    let config = &session.context.shared.config;
+    let asked = hop::strip_request(&mut parts.headers);
+    let may_upgrade = parts.version == Version::HTTP_11 && protocol == Protocol::Http1 && !has_body;
+    let upgrade = asked.upgrade.filter(|_| may_upgrade);
+    // An HTTP/1.0 client need not name a host, but our HTTP/1.1 request must: the address it came to.
+    let host = match host {
+        Some(host) => host,
+        None => {
+            HeaderValue::try_from(session.client.local.to_string()).map_err(|_| BadHost::Missing)?
+        }
+    };
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
+    let new_id = || request_id(&mut *session.context.rng.borrow_mut());
+    forwarded::rewrite(&mut parts.headers, &session.client, &host, new_id);
+    if config.via {
+        via::add(&mut parts.headers, parts.version, config.tier);
+    }
+    if asked.trailers {
+        parts
+            .headers
+            .insert(TE, HeaderValue::from_static("trailers"));
+    }
+    match protocol {
+        Protocol::Http1 => of_http1(parts, host, upgrade.as_ref(), asked.trailers),
+        Protocol::H2c => of_http2(parts, &host)?,
+    }
+    Ok(upgrade)
+}
+
+fn of_http1(parts: &mut Parts, host: HeaderValue, upgrade: Option<&HeaderValue>, trailers: bool) {
+    parts.uri = Uri::from(path_and_query(&parts.uri));
+    parts.version = Version::HTTP_11;
+    parts.headers.insert(HOST, host);
+    if let Some(protocol) = upgrade {
+        parts.headers.insert(UPGRADE, protocol.clone());
+    }
+    let connection = match (upgrade.is_some(), trailers) {
+        (true, true) => "upgrade, te",
+        (true, false) => "upgrade",
+        (false, true) => "te",
+        (false, false) => return,
+    };
+    let connection = HeaderValue::from_static(connection);
+    parts.headers.insert(CONNECTION, connection);
+}
+
+fn of_http2(parts: &mut Parts, host: &HeaderValue) -> Result<(), ProxyError> {
+    let authority = Authority::try_from(host.as_bytes())
+        .map_err(|_| ProxyError::BadTarget("its host is no authority of a URL"))?;
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(path_and_query(&parts.uri));
+    parts.uri = Uri::from_parts(uri).map_err(|_| ProxyError::BadTarget("it is no URL"))?;
+    parts.version = Version::HTTP_2;
+    parts.headers.remove(HOST);
+    Ok(())
+}
+
+fn path_and_query(uri: &Uri) -> PathAndQuery {
+    let given = uri.path_and_query().cloned();
+    given.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// HTTP/2 may split the field; HTTP/1.1 has it once (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn request_id(rng: &mut impl Rng) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    let bits: u128 = rng.random();
+    for (position, digit) in text.iter_mut().enumerate() {
+        let nibble = (bits >> (4 * position)) & 0xf;
+        *digit = DIGITS[nibble as usize];
+    }
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are printable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    #[test]
+    fn cookies_of_http2_become_one_field() {
+        let mut headers = HeaderMap::new();
+        for crumb in ["a=1", "b=2", "c=3"] {
+            headers.append(COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn request_identities_come_from_the_seed() {
+        let id = |seed| request_id(&mut SmallRng::seed_from_u64(seed));
+        assert_eq!(id(1), id(1));
+        assert_ne!(id(1), id(2));
+        assert_eq!(id(1).len(), 32);
+    }
+}

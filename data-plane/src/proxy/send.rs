@@ -1,0 +1,258 @@
+//! Sends a request to an endpoint of its backend, and again to another where that is safe.
+//!
+//! A request is repeated only when it cannot have been processed twice (RFC 9110 §9.2.2):
+//! 1. no connection could be opened: any request, as nothing was sent;
+//! 2. the connection closed before anything of the request was written: any request;
+//! 3. the connection closed without an answer: idempotent requests without a body.
+//!
+//! A kept connection that turns out to be closed is no fault of the endpoint: the request goes to the same endpoint
+//! by a fresh connection, and that does not count as a try.
+
+use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::account::Account;
+use crate::balance::{Tried, pick};
+use crate::body::{RequestBody, Upload};
+use crate::error::ProxyError;
+use crate::net::Net;
+use crate::table::{Backend, Endpoint};
+use crate::upstream::{ConnectError, Lease, SendError, Upstream};
+use crate::worker::Context;
+
+/// Sends one request.
+pub(super) struct Sender<'r, N: Net> {
+    context: &'r Context<N>,
+    backend: &'r Backend,
+    position: &'r AtomicUsize,
+    upload: Option<Rc<Upload>>,
+    tried: Tried,
+}
+
+/// A try that brought no response.
+struct Failed {
+    error: ProxyError,
+    /// The request, when it may be sent again.
+    request: Option<Request<RequestBody>>,
+    /// It failed only because a kept connection had been closed.
+    was_stale: bool,
+}
+
+type Answered<N> = (Response<Incoming>, Lease<<N as Net>::Stream>);
+
+// === impl Sender ===
+
+impl<'r, N: Net> Sender<'r, N> {
+    pub(super) fn new(
+        context: &'r Context<N>,
+        backend: &'r Backend,
+        position: &'r AtomicUsize,
+        upload: Option<Rc<Upload>>,
+    ) -> Self {
+        Self {
+            context,
+            backend,
+            position,
+            upload,
+            tried: Tried::default(),
+        }
+    }
+
+    /// The response with the connection it comes by, or the error of the last try.
+    pub(super) async fn send(
+        mut self,
+        mut request: Request<RequestBody>,
+        account: &mut Account,
+    ) -> Result<Answered<N>, ProxyError> {
+        let tries_max = self.context.shared.config.limits.tries_max.max(1);
+        let mut tries = 0;
+        let mut last = ProxyError::NoEndpoints;
+        // After a stale connection: this endpoint, by a fresh one.
+        let mut again: Option<&Endpoint> = None;
+        while tries < tries_max {
+            let is_fresh = again.is_some();
+            let next = again
+                .take()
+                .or_else(|| pick(&self.backend.endpoints, self.position, &mut self.tried));
+            let Some(endpoint) = next else { break };
+            if tries > 0 || is_fresh {
+                account.retried();
+            }
+            tries += 1;
+            note_try(account, endpoint);
+            let upstream = match self.connection(endpoint, is_fresh).await {
+                Ok(upstream) => upstream,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            let may_repeat = tries < tries_max;
+            match self
+                .exchange(upstream, endpoint, request, account, may_repeat)
+                .await
+            {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => {
+                    let Some(unsent) = failed.request else {
+                        return Err(failed.error);
+                    };
+                    request = unsent;
+                    last = failed.error;
+                    if failed.was_stale {
+                        again = Some(endpoint);
+                        tries -= 1;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn connection(
+        &self,
+        endpoint: &Endpoint,
+        is_fresh: bool,
+    ) -> Result<Upstream<N::Stream>, ProxyError> {
+        let (context, protocol) = (self.context, self.backend.protocol);
+        if !is_fresh && let Some(kept) = context.pool.take(endpoint, protocol) {
+            return Ok(kept);
+        }
+        let config = &context.shared.config;
+        let opening = context
+            .pool
+            .connect(&context.net, endpoint, protocol, config);
+        let endpoint = endpoint.address;
+        opening.await.map_err(|error| match error {
+            ConnectError::Failed(source) => ProxyError::ConnectFailed { endpoint, source },
+            ConnectError::TimedOut => ProxyError::ConnectTimeout { endpoint },
+        })
+    }
+
+    async fn exchange(
+        &self,
+        mut upstream: Upstream<N::Stream>,
+        endpoint: &Endpoint,
+        request: Request<RequestBody>,
+        account: &mut Account,
+        may_repeat: bool,
+    ) -> Result<Answered<N>, Failed> {
+        let is_reused = upstream.is_reused();
+        let is_repeatable = self.upload.is_none() && is_idempotent(request.method());
+        let copy = (is_repeatable && (may_repeat || is_reused)).then(|| copy_of(&request));
+        let started = Instant::now();
+        match self.in_time(&mut upstream, request).await {
+            Ok(Ok(response)) => {
+                account.answered(response.status().as_u16(), started.elapsed());
+                let (pool, upload) = (self.context.pool.clone(), self.upload.clone());
+                let lease = Lease::new(upstream, endpoint.clone(), pool, upload);
+                Ok((response, lease))
+            }
+            Ok(Err(SendError { error, unsent })) => {
+                let is_parse = error.is_parse();
+                let error = self.error_of(endpoint, error);
+                let request = match unsent {
+                    Some(unsent) if error.may_retry() => Some(*unsent),
+                    _ => copy.filter(|_| error.may_retry() && !is_parse),
+                };
+                Err(Failed {
+                    error,
+                    request,
+                    was_stale: is_reused,
+                })
+            }
+            Err(TooLate) => Err(Failed {
+                error: ProxyError::ResponseTimeout {
+                    endpoint: endpoint.address,
+                },
+                request: None,
+                was_stale: false,
+            }),
+        }
+    }
+
+    /// The response, unless the endpoint takes too long for it once it has the request.
+    async fn in_time(
+        &self,
+        upstream: &mut Upstream<N::Stream>,
+        request: Request<RequestBody>,
+    ) -> Result<Result<Response<Incoming>, SendError>, TooLate> {
+        let limit: Duration = self.context.shared.config.timeouts.response_head;
+        let mut sending = std::pin::pin!(upstream.send(request));
+        let mut sleep = std::pin::pin!(tokio::time::sleep(limit));
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => return Ok(sent),
+                () = &mut sleep => {
+                    let until = self.upload.as_ref().map(|upload| upload.moved_at() + limit);
+                    match until {
+                        Some(until) if until > Instant::now() => sleep.as_mut().reset(until),
+                        // The body itself fails when the client pauses too long.
+                        Some(_) if self.is_client_late() => {
+                            sleep.as_mut().reset(Instant::now() + limit);
+                        }
+                        Some(_) | None => return Err(TooLate),
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_client_late(&self) -> bool {
+        self.upload
+            .as_ref()
+            .is_some_and(|upload| upload.waits_for_client())
+    }
+
+    /// Why the request failed: its own body, or the endpoint.
+    fn error_of(&self, endpoint: &Endpoint, source: hyper::Error) -> ProxyError {
+        let endpoint = endpoint.address;
+        if let Some(failure) = self.upload.as_ref().and_then(|upload| upload.failure()) {
+            failure.into()
+        } else if source.is_parse() {
+            let source = Some(source);
+            ProxyError::UpstreamProtocol { endpoint, source }
+        } else {
+            ProxyError::UpstreamReset { endpoint, source }
+        }
+    }
+}
+
+/// The endpoint did not answer in time.
+struct TooLate;
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PUT,
+        Method::DELETE,
+    ]
+    .contains(method)
+}
+
+/// The same request again; only for requests without a body.
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}
+
+fn note_try(account: &mut Account, endpoint: &Endpoint) {
+    if let Some(entry) = account.entry() {
+        entry.tries += 1;
+        entry.endpoint = Some(endpoint.address);
+    }
+}

@@ -1,0 +1,177 @@
+//! One worker: the listeners it accepts on, and what its connections share. Everything of it runs on one thread.
+//!
+//! In: the network, the settings, the cell. Out: [`Worker::run`], which ends when the process has drained. A worker
+//! shares with the others of its process only the cell, the metrics, the TLS settings and the access-log switch.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use rand::rngs::SmallRng;
+
+use crate::access_log::{Sampler, Switch};
+use crate::clock::DateCache;
+use crate::config::Config;
+use crate::drain;
+use crate::listener::{self, Scheme};
+use crate::metrics::{Metrics, OwnerHandles};
+use crate::net::{Listener as _, Net};
+use crate::proxy;
+use crate::snapshot::SnapshotCell;
+use crate::tls;
+use crate::upstream::Pool;
+
+/// An address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the kernel said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Accepts connections on all addresses and serves them. Lives inside a `LocalSet`.
+pub struct Worker<N: Net> {
+    listeners: Vec<(N::Listener, SocketAddr, Scheme)>,
+    context: Rc<Context<N>>,
+}
+
+/// What the workers of a process share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cell: Arc<SnapshotCell>,
+    pub(crate) metrics: Metrics,
+    pub(crate) access_log: Switch,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+}
+
+/// What the connections of a worker share.
+pub(crate) struct Context<N: Net> {
+    pub(crate) net: N,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Rc<Pool<N::Stream>>,
+    pub(crate) rng: RefCell<SmallRng>,
+    pub(crate) date: DateCache,
+    pub(crate) sampler: Sampler,
+    pub(crate) server: HeaderValue,
+    /// Metric handles of connections that end before they have a request.
+    pub(crate) unrouted: Arc<OwnerHandles>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        cell: Arc<SnapshotCell>,
+        metrics: Metrics,
+        access_log: Switch,
+    ) -> Arc<Self> {
+        let tls = tls::server_config(cell.clone());
+        Arc::new(Self {
+            config,
+            cell,
+            metrics,
+            access_log,
+            tls,
+        })
+    }
+}
+
+// === impl Worker ===
+
+impl<N: Net> Worker<N> {
+    /// Binds all addresses of `config`.
+    ///
+    /// # Errors
+    /// When one cannot be bound; the others are free again then.
+    pub async fn bind(
+        net: N,
+        config: Arc<Config>,
+        cell: Arc<SnapshotCell>,
+        metrics: Metrics,
+        access_log: Switch,
+        rng: SmallRng,
+    ) -> Result<Self, BindError> {
+        let shared = Shared::new(config, cell, metrics, access_log);
+        let http = shared.config.http_addresses.clone();
+        let https = shared.config.https_addresses.clone();
+        Self::bind_shared(net, shared, &http, &https, rng).await
+    }
+
+    /// Binds these addresses; what the process shares is given.
+    pub(crate) async fn bind_shared(
+        net: N,
+        shared: Arc<Shared>,
+        http: &[SocketAddr],
+        https: &[SocketAddr],
+        rng: SmallRng,
+    ) -> Result<Self, BindError> {
+        let addresses = http.iter().map(|&address| (address, Scheme::Http));
+        let addresses = addresses.chain(https.iter().map(|&address| (address, Scheme::Https)));
+        let mut listeners = Vec::new();
+        for (address, scheme) in addresses {
+            let failed = |source| BindError { address, source };
+            let listener = net.bind(address).await.map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            listeners.push((listener, bound, scheme));
+        }
+        let pool = Pool::new(&shared.config, shared.metrics.clone());
+        let context = Context {
+            net,
+            pool: Rc::new(pool),
+            rng: RefCell::new(rng),
+            date: DateCache::default(),
+            sampler: Sampler::default(),
+            server: HeaderValue::from_static(shared.config.tier),
+            unrouted: shared.cell.unrouted(),
+            shared,
+        };
+        Ok(Self {
+            listeners,
+            context: Rc::new(context),
+        })
+    }
+
+    /// Where plain HTTP is served, as bound.
+    #[must_use]
+    pub fn http_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Scheme::Http)
+    }
+
+    /// Where HTTPS is served, as bound.
+    #[must_use]
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Scheme::Https)
+    }
+
+    /// Serves until `drain` has started and the last connection has ended, or its deadline has passed.
+    pub async fn run(self, drain: drain::Signal) {
+        let Self { listeners, context } = self;
+        let accepting = listeners.into_iter().map(|(listener, address, scheme)| {
+            listener::run(listener, address, scheme, context.clone(), drain.clone())
+        });
+        let mut ended = drain.clone();
+        tokio::select! {
+            biased;
+            _ = futures::future::join_all(accepting) => {}
+            () = proxy::tend_pool(&context) => {}
+        }
+        // A worker without addresses has nothing to wait for but the signal.
+        ended.started().await;
+    }
+
+    fn addresses(&self, wanted: Scheme) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter();
+        listeners
+            .filter(|(_, _, scheme)| *scheme == wanted)
+            .map(|&(_, address, _)| address)
+            .collect()
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tiergate_data_plane::error::{ProxyError, Side};
 use tiergate_tests::repository::{self, File, files};
 
 /// Documents that name paths of this repository: all but the recorded texts of others.
@@ -185,4 +186,52 @@ fn the_search_for_links_paths_and_anchors_finds_them() {
         resolve("docs/adr/one.md", "../request.md"),
         "docs/request.md"
     );
+}
+
+/// What `docs/reasons.md` must be.
+fn reasons_page() -> String {
+    let mut page = String::from(
+        "# Why a request failed\n\
+         \n\
+         Made from the code by `UPDATE_EXPECT=1 cargo test -p tiergate-tests --test documents`; do not edit.\n\
+         \n\
+         The reason stands in the body of the answer, in the access log (`reason`), and in the metric\n\
+         `tiergate_proxy_errors_total{reason}`. \"Side\" says whose fault it is. A status in brackets is counted and logged but not\n\
+         sent: the connection or the body ends early instead.\n\
+         \n\
+         | reason | status | side | what happened | what to do |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    for reason in ProxyError::reasons() {
+        let status = reason.status.as_u16();
+        let status = if reason.is_answered {
+            status.to_string()
+        } else {
+            format!("({status})")
+        };
+        let side = match reason.side {
+            Side::Downstream => "client",
+            Side::Upstream => "upstream",
+            Side::Internal => "Tiergate",
+        };
+        page += &format!(
+            "| `{}` | {status} | {side} | {}. | {} |\n",
+            reason.name,
+            sentence(reason.meaning),
+            reason.cure
+        );
+    }
+    page
+}
+
+/// With a capital at its start.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+#[test]
+fn the_page_of_reasons_says_what_the_code_says() {
+    expect_test::expect_file!["../docs/reasons.md"].assert_eq(&reasons_page());
 }

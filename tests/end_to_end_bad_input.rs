@@ -153,7 +153,7 @@ fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
         cluster.until_condition("bad-objects", name, reason);
         cluster.until_status(&format!("{name}.example.test"), "/", status);
         wait::until("the log names the reason", wait::CHANGE_SECONDS, || {
-            let log = cluster.log();
+            let log = cluster.pod_logs("kube-system");
             let is_told = log
                 .lines()
                 .any(|line| line.contains(reason) && line.contains(name));
@@ -212,6 +212,7 @@ fn wrong_flags_of_up_are_refused_with_their_name() {
             .arg(binary("tiergate-sim"))
             .arg("up")
             .args(arguments.split(' '))
+            .env_remove("CARGO")
             .output()
             .expect("it can be started");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -246,6 +247,7 @@ fn an_address_that_is_taken_is_named() {
             "--kubeconfig",
         ])
         .arg(folder.path().join("kubeconfig"))
+        .env_remove("CARGO")
         .output()
         .expect("it can be started");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

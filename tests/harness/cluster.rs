@@ -81,6 +81,9 @@ impl Cluster {
             .arg(binary("tiergate-sim"))
             .arg("up")
             .args(arguments)
+            // Under cargo it would build the tiers first: here they are what is tested, as they are.
+            .env_remove("CARGO")
+            .env("RUST_LOG", "warn,tiergate_sim::api::log=debug")
             .args(["--vip", &format!("127.{second_byte}.255.254")])
             .args(["--pod-cidr", &format!("127.{second_byte}.0.0/17")])
             .arg("--kubeconfig")
@@ -186,7 +189,7 @@ impl Cluster {
     /// Ready pods with these labels: name and address, sorted by name.
     #[must_use]
     pub fn ready_pods(&self, namespace: &str, selector: &str) -> Vec<(String, String)> {
-        let pods = format!("--namespace {namespace} get pods --selector {selector}");
+        let pods = format!("--namespace {namespace} get pods --selector={selector}");
         let list = self.kubectl().json(&pods);
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let named = |pod: &Value| {
@@ -212,6 +215,31 @@ impl Cluster {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         read("stdout") + &read("stderr")
+    }
+
+    /// What the pods of a namespace wrote: those that are real programs.
+    #[must_use]
+    pub fn pod_logs(&self, namespace: &str) -> String {
+        const MARK: &str = "Logs of the pods: ";
+        let log = self.log();
+        let folder = log.lines().find_map(|line| line.strip_prefix(MARK));
+        let mut text = String::new();
+        let mut folders: Vec<PathBuf> = folder.map(PathBuf::from).into_iter().collect();
+        while let Some(folder) = folders.pop() {
+            // Pods come and go while we look: what is gone has nothing to say.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let is_log = path.extension().is_some_and(|ending| ending == "log");
+                if is_log && path.display().to_string().contains(namespace) {
+                    let written = fs::read(&path).unwrap_or_default();
+                    text += &format!("--- {}\n", path.display());
+                    text += &String::from_utf8_lossy(&written);
+                } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                }
+            }
+        }
+        text
     }
 
     fn wait_until_ready(&self) {
@@ -279,7 +307,9 @@ fn display(folder: &Path) -> String {
 }
 
 fn last_lines(text: &str, first: usize) -> String {
-    let lines: Vec<&str> = text.lines().skip(first).collect();
+    let is_request = |line: &&str| line.contains("tiergate_sim::api::log");
+    let lines = text.lines().skip(first).filter(|line| !is_request(line));
+    let lines: Vec<&str> = lines.collect();
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 

@@ -129,13 +129,13 @@ spec:
       - name: tier
         image: tiergate
         command: [{program}]
-        args: [{arguments}, --http-address=$(POD_IP):8080, --https-address=$(POD_IP):8443, --admin-address=$(POD_IP):9090, --upstream-source-address=$(POD_IP)]
+        args: [{arguments}, --http-address=$(POD_IP):8080, --https-address=$(POD_IP):8443, --admin-address=$(POD_IP):10254, --upstream-source-address=$(POD_IP)]
         env:
         - name: POD_IP
           valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}
         ports:
         - {{name: http, containerPort: 8080}}
-        - {{name: admin, containerPort: 9090}}
+        - {{name: admin, containerPort: 10254}}
         readinessProbe:
           httpGet: {{path: /readyz, port: admin}}
           periodSeconds: 1

@@ -1,0 +1,201 @@
+//! What holds for any set of objects: the order of arrival does not matter, nothing panics, and one tenant's objects change
+//! only that tenant's part. Properties of the pure steps, tried with generated objects.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, proptest};
+use proptest::sample::select;
+use serde_json::{Value, json};
+use tiergate_control_plane::explain::{Documents, explain};
+use tiergate_control_plane::scope::Scope;
+
+const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// An object and what it is called by: kind, namespace, name.
+type Named = ((String, String, String), Value);
+
+fn metadata(tenant: &str, name: &str, second: u32) -> Value {
+    json!({"namespace": tenant, "name": name, "uid": format!("{tenant}-{name}"),
+        "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z")})
+}
+
+fn ingress() -> impl Strategy<Value = Named> {
+    let path = select(vec!["/", "/a", "/a/", "/a/b", "relative", ""]);
+    let kind = select(vec!["Exact", "Prefix", "ImplementationSpecific", "Other"]);
+    let host = select(vec!["", "web.", "*.", "*.*.", "Bad Host."]);
+    let port = select(vec![
+        json!({"number": 80}),
+        json!({"name": "web"}),
+        json!({"number": 8080}),
+        json!({}),
+    ]);
+    let class = select(vec![
+        json!("ours"),
+        json!("ours"),
+        json!("other"),
+        Value::Null,
+    ]);
+    let names = (
+        select(TENANTS.to_vec()),
+        select(NAMES.to_vec()),
+        select(NAMES.to_vec()),
+    );
+    (names, path, kind, host, port, class, 0..4u32, any::<bool>()).prop_map(
+        |((tenant, name, service), path, kind, host, port, class, second, is_default)| {
+            let backend = json!({"service": {"name": service, "port": port}});
+            let mut spec = json!({"rules": [{"host": format!("{host}{tenant}.example"), "http": {"paths": [
+                {"path": path, "pathType": kind, "backend": backend}]}}],
+                "tls": [{"hosts": [format!("web.{tenant}.example")], "secretName": name}]});
+            if is_default {
+                spec["defaultBackend"] = backend;
+            }
+            if !class.is_null() {
+                spec["ingressClassName"] = class;
+            }
+            object("networking.k8s.io/v1", "Ingress", metadata(tenant, name, second), json!({"spec": spec}))
+        },
+    )
+}
+
+fn service() -> impl Strategy<Value = Named> {
+    let kind = select(vec!["ClusterIP", "NodePort", "ExternalName"]);
+    let names = (select(TENANTS.to_vec()), select(NAMES.to_vec()));
+    let target = select(vec![json!(8080), json!("web"), Value::Null]);
+    (names, kind, target).prop_map(|((tenant, name), kind, target)| {
+        let mut port = json!({"name": "web", "port": 80, "protocol": "TCP"});
+        if !target.is_null() {
+            port["targetPort"] = target;
+        }
+        let spec = json!({"type": kind, "ports": [port]});
+        object(
+            "v1",
+            "Service",
+            metadata(tenant, name, 0),
+            json!({"spec": spec}),
+        )
+    })
+}
+
+fn slice() -> impl Strategy<Value = Named> {
+    let names = (select(TENANTS.to_vec()), select(NAMES.to_vec()));
+    let address = select(vec!["10.0.0.1", "10.0.0.2", "not-an-address"]);
+    (names, vec((address, any::<bool>(), any::<bool>()), 0..3)).prop_map(|((tenant, name), pods)| {
+        let endpoint = |(address, ready, terminating): &(&str, bool, bool)| {
+            json!({"addresses": [address], "conditions": {"ready": ready, "serving": ready, "terminating": terminating}})
+        };
+        let mut metadata = metadata(tenant, &format!("{name}-slice"), 0);
+        metadata["labels"] = json!({"kubernetes.io/service-name": name});
+        let rest = json!({"addressType": "IPv4", "ports": [{"name": "web", "port": 8080}],
+            "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>()});
+        object("discovery.k8s.io/v1", "EndpointSlice", metadata, rest)
+    })
+}
+
+fn object(version: &str, kind: &str, metadata: Value, mut rest: Value) -> Named {
+    let text = |key: &str| metadata[key].as_str().unwrap_or_default().to_owned();
+    let name = (kind.to_owned(), text("namespace"), text("name"));
+    rest["apiVersion"] = json!(version);
+    rest["kind"] = json!(kind);
+    rest["metadata"] = metadata;
+    (name, rest)
+}
+
+/// Objects with names of their own.
+fn objects() -> impl Strategy<Value = Vec<Value>> {
+    let all = (
+        vec(ingress(), 0..8),
+        vec(service(), 0..6),
+        vec(slice(), 0..6),
+    );
+    all.prop_map(|(ingresses, services, slices)| {
+        let named = ingresses.into_iter().chain(services).chain(slices);
+        named.collect::<BTreeMap<_, _>>().into_values().collect()
+    })
+}
+
+fn scope() -> Scope {
+    Scope {
+        namespace: None,
+        classes: vec!["ours".to_owned()],
+        without_class: true,
+        reads_ingress_classes: false,
+        default_backend: None,
+        default_certificate: None,
+    }
+}
+
+fn text(objects: &[Value]) -> String {
+    let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
+    documents.join("\n---\n")
+}
+
+fn explained(objects: &[Value]) -> String {
+    let documents = Documents::parse(&text(objects), "default").expect("well-formed objects");
+    explain(&documents, &scope())
+}
+
+/// The model's part of a tenant.
+fn part_of(explained: &str, tenant: &str) -> Value {
+    let all: Value = serde_norway::from_str(explained).expect("explain writes YAML");
+    all["model"]["tenants"][tenant].clone()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_arrival_does_not_matter(
+        (objects, shuffled) in objects().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle()))
+    ) {
+        prop_assert_eq!(explained(&objects), explained(&shuffled));
+    }
+
+    #[test]
+    fn one_tenants_objects_change_only_that_tenants_part(objects in objects()) {
+        let mut objects = objects;
+        // A default backend claims the hosts that nobody names: those have one holder, the oldest.
+        for spec in objects.iter_mut().filter_map(|object| object["spec"].as_object_mut()) {
+            spec.remove("defaultBackend");
+        }
+        let of_tenant = |object: &&Value| object["metadata"]["namespace"] == TENANTS[0];
+        let alone: Vec<Value> = objects.iter().filter(of_tenant).cloned().collect();
+        prop_assert_eq!(part_of(&explained(&alone), TENANTS[0]), part_of(&explained(&objects), TENANTS[0]));
+    }
+
+    #[test]
+    fn no_object_stops_the_translation(
+        objects in objects(), which in any::<proptest::sample::Index>(), field in any::<proptest::sample::Index>(),
+        junk in select(vec![Value::Null, json!(-1), json!(""), json!("\u{0}é\n"), json!([]), json!({}), json!("x".repeat(300))])
+    ) {
+        let mut objects = objects;
+        if !objects.is_empty() {
+            let place = which.index(objects.len());
+            let pointers = pointers(&objects[place], "");
+            let pointer = &pointers[field.index(pointers.len())];
+            if let Some(value) = objects[place].pointer_mut(pointer) {
+                *value = junk;
+            }
+        }
+        // What the decoder refuses never reaches a tier; everything else must be explained.
+        if let Ok(documents) = Documents::parse(&text(&objects), "default") {
+            let _ = explain(&documents, &scope());
+        }
+    }
+}
+
+/// JSON pointers of all values inside.
+fn pointers(value: &Value, at: &str) -> Vec<String> {
+    let mut found = vec![at.to_owned()];
+    if let Some(map) = value.as_object() {
+        for (key, inner) in map {
+            found.extend(pointers(inner, &format!("{at}/{}", key.replace('/', "~1"))));
+        }
+    } else if let Some(list) = value.as_array() {
+        for (index, inner) in list.iter().enumerate() {
+            found.extend(pointers(inner, &format!("{at}/{index}")));
+        }
+    }
+    found
+}

@@ -278,5 +278,4 @@ fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta
 }
 
 #[cfg(test)]
-#[path = "objects/tests.rs"]
 mod tests;

@@ -129,5 +129,4 @@ pub fn kube_client<N: Net>(net: N, config: kube::Config) -> anyhow::Result<kube:
 }
 
 #[cfg(test)]
-#[path = "platform/tests.rs"]
 mod tests;

@@ -182,5 +182,4 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 #[cfg(test)]
-#[path = "publish/tests.rs"]
 mod tests;

@@ -215,5 +215,4 @@ fn table_certificate(
 }
 
 #[cfg(test)]
-#[path = "translate/tests.rs"]
 mod tests;

@@ -367,5 +367,6 @@ impl Source {
 }
 
 #[cfg(test)]
-#[path = "watch/tests.rs"]
+pub(crate) mod mock;
+#[cfg(test)]
 mod tests;

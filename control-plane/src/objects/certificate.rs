@@ -164,5 +164,4 @@ impl fmt::Debug for Certificate {
 }
 
 #[cfg(test)]
-#[path = "certificate/tests.rs"]
 pub(crate) mod tests;

@@ -222,7 +222,7 @@ fn one_of_each(objects: Vec<Object>) -> Vec<Object> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_order_of_arrival_gives_the_same_table(

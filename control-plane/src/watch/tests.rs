@@ -1,1 +1,303 @@
+use std::time::Duration;
 
+use super::mock::{self, Call, service};
+use super::*;
+use crate::scope::ObjectName;
+
+/// A watch of Services in the namespace `shop`, its API server, and what it tells.
+struct World {
+    calls: mpsc::Receiver<Call>,
+    news: mpsc::Receiver<News>,
+    metrics: prometheus_client::registry::Registry,
+    _task: JoinSet<()>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (client, calls) = mock::client();
+        let (sender, news) = mpsc::channel(64);
+        let mut metrics = prometheus_client::registry::Registry::default();
+        let source = Source {
+            kind: Kind::Service,
+            fields: None,
+            backoff: Backoff::new(derive_rng(7, "test")),
+            metrics: Metrics::register(&mut metrics),
+            news: sender,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(source.run(namespaced::<core::v1::Service>(client, Some("shop"))));
+        Self {
+            calls,
+            news,
+            metrics,
+            _task: tasks,
+        }
+    }
+
+    async fn call(&mut self) -> Call {
+        self.calls.recv().await.unwrap()
+    }
+
+    /// Lists these and takes the news of it.
+    async fn list(&mut self, items: &[serde_json::Value], version: &str) -> Vec<String> {
+        self.call().await.list(items, version, "");
+        self.listed().await
+    }
+
+    async fn listed(&mut self) -> Vec<String> {
+        let change = self.news.recv().await.unwrap().change;
+        let Change::Replace(Kind::Service, objects) = change else {
+            panic!("{change:?} is no list");
+        };
+        let names = objects.iter().map(|object| object.name.to_string());
+        names.collect()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        text
+    }
+
+    fn assert_metric(&self, line: &str) {
+        let text = self.text();
+        assert!(
+            text.lines().any(|other| other == line),
+            "no {line} in\n{text}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_comes_first_and_then_what_changes() {
+    let mut world = World::new();
+    let listed = world
+        .list(&[service("a", "1", 80), service("b", "2", 80)], "5")
+        .await;
+    assert_eq!(listed, ["shop/a", "shop/b"]);
+    let watch = world.call().await;
+    assert_eq!(watch.path, "/api/v1/namespaces/shop/services");
+    assert_eq!(watch.parameter("resourceVersion"), Some("5"));
+    assert_eq!(watch.parameter("timeoutSeconds"), Some("25"));
+    assert_eq!(watch.parameter("allowWatchBookmarks"), Some("true"));
+    let watch = watch.watch();
+    watch.event("ADDED", service("c", "6", 80)).await;
+    watch.event("DELETED", service("a", "7", 80)).await;
+    let Change::Apply(object) = world.news.recv().await.unwrap().change else {
+        panic!("c was made");
+    };
+    assert_eq!(object.name, ObjectName::new("shop", "c"));
+    let gone = world.news.recv().await.unwrap().change;
+    assert_eq!(
+        gone,
+        Change::Delete(Kind::Service, ObjectName::new("shop", "a"))
+    );
+    drop(watch);
+    let next = world.call().await;
+    assert_eq!(
+        next.parameter("resourceVersion"),
+        Some("7"),
+        "it goes on from the last"
+    );
+    world.assert_metric(r#"watch_events_total{kind="Service",type="apply"} 1"#);
+    world.assert_metric(r#"watch_events_total{kind="Service",type="delete"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_falls_silent_is_given_up_after_half_a_minute() {
+    let mut world = World::new();
+    world.list(&[], "5").await;
+    let watch = world.call().await.watch();
+    watch.bookmark("9").await;
+    let begun = Instant::now();
+    let next = world.call().await;
+    let silent = begun.elapsed();
+    assert!(
+        silent >= Duration::from_secs(30) && silent < Duration::from_secs(31),
+        "{silent:?}"
+    );
+    assert!(next.is_watch());
+    assert_eq!(next.parameter("resourceVersion"), Some("9"));
+    world.assert_metric(r#"watch_restarts_total{kind="Service",reason="silence"} 1"#);
+    drop(watch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_never_starts_is_given_up_as_well() {
+    let mut world = World::new();
+    world.list(&[], "5").await;
+    let unanswered = world.call().await;
+    let begun = Instant::now();
+    assert!(world.call().await.is_watch());
+    assert!(begun.elapsed() < Duration::from_secs(31));
+    drop(unanswered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_gone_leads_to_a_list_whether_told_as_answer_or_in_the_stream() {
+    for code in [410, 504] {
+        for in_stream in [false, true] {
+            let mut world = World::new();
+            world
+                .list(&[service("a", "1", 80), service("b", "2", 80)], "5")
+                .await;
+            if in_stream {
+                world.call().await.watch().error(code).await;
+            } else {
+                world.call().await.refuse(code);
+            }
+            let begun = Instant::now();
+            let listed = world.list(&[service("b", "2", 80)], "20").await;
+            assert_eq!(listed, ["shop/b"], "a was deleted meanwhile");
+            assert!(begun.elapsed() < Duration::from_millis(250), "{code}");
+            assert_eq!(world.call().await.parameter("resourceVersion"), Some("20"));
+            world.assert_metric(r#"watch_restarts_total{kind="Service",reason="expired"} 1"#);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_failures_in_a_row_lead_to_a_list() {
+    let mut world = World::new();
+    world.list(&[], "5").await;
+    for _ in 0..FAILURES_MAX {
+        let watch = world.call().await;
+        assert_eq!(watch.parameter("resourceVersion"), Some("5"));
+        watch.refuse(500);
+    }
+    assert!(!world.call().await.is_watch());
+    world.assert_metric(r#"watch_restarts_total{kind="Service",reason="failures_max"} 1"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_objects_are_listed_anew_every_ten_minutes() {
+    let mut world = World::new();
+    let begun = Instant::now();
+    world.list(&[], "5").await;
+    loop {
+        let call = world.call().await;
+        if !call.is_watch() {
+            break;
+        }
+        let watch = call.watch();
+        sleep(Duration::from_secs(25)).await;
+        drop(watch);
+    }
+    let interval = begun.elapsed();
+    let tenth = RELIST_INTERVAL / 10;
+    let allowed = RELIST_INTERVAL - tenth..=RELIST_INTERVAL + tenth + Duration::from_secs(25);
+    assert!(allowed.contains(&interval), "{interval:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_is_tried_again_with_growing_waits_and_tells_nothing_meanwhile() {
+    let mut world = World::new();
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let begun = Instant::now();
+        world.call().await.refuse(503);
+        waits.push(begun.elapsed());
+    }
+    assert!(world.news.is_empty());
+    assert!(waits[1] <= Duration::from_millis(200), "{waits:?}");
+    let last = waits[9];
+    assert!(
+        last >= Duration::from_secs(5) && last <= Duration::from_secs(10),
+        "{waits:?}"
+    );
+    assert_eq!(world.list(&[service("a", "1", 80)], "5").await, ["shop/a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_several_pages_is_one_piece_of_news() {
+    let mut world = World::new();
+    let first = world.call().await;
+    assert_eq!(first.parameter("limit"), Some("500"));
+    first.list(&[service("a", "1", 80)], "5", "page-2");
+    let second = world.call().await;
+    assert_eq!(second.parameter("continue"), Some("page-2"));
+    second.list(&[service("b", "2", 80)], "5", "");
+    assert_eq!(world.listed().await, ["shop/a", "shop/b"]);
+}
+
+/// Whatever a broken server answers, a watcher asks less than once a second on average.
+#[tokio::test(start_paused = true)]
+async fn no_answer_leads_to_a_loop_of_requests() {
+    type Answer = fn(Call);
+    let answers: [(&str, Answer); 4] = [
+        ("ends every watch at once", |call| drop(call.watch())),
+        ("says 410 to every watch", |call| call.refuse(410)),
+        ("says 403 to every watch", |call| call.refuse(403)),
+        ("closes every connection", drop),
+    ];
+    for (name, answer) in answers {
+        let mut world = World::new();
+        let begun = Instant::now();
+        let mut requests = 0;
+        while begun.elapsed() < Duration::from_secs(120) {
+            tokio::select! {
+                Some(call) = world.calls.recv() => {
+                    requests += 1;
+                    if call.is_watch() {
+                        answer(call);
+                    } else {
+                        call.list(&[], "5", "");
+                    }
+                }
+                Some(_) = world.news.recv() => {}
+            }
+        }
+        assert!(
+            (10..120).contains(&requests),
+            "{requests} requests to a server that {name}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secrets() {
+    let (client, mut calls) = mock::client();
+    let (sender, _news) = mpsc::channel(64);
+    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+    let mut scope = Scope {
+        namespace: Some("shop".to_owned()),
+        ..Scope::default()
+    };
+    let tasks = start(&client, &scope, 1, &metrics, &sender);
+    let mut paths = Vec::new();
+    for _ in 0..tasks.len() {
+        let call = calls.recv().await.unwrap();
+        if call.path.ends_with("/secrets") {
+            assert_eq!(
+                call.parameter("fieldSelector"),
+                Some("type%3Dkubernetes.io%2Ftls")
+            );
+        }
+        paths.push(call.path);
+    }
+    paths.sort();
+    let expected = [
+        "/api/v1/namespaces/shop/secrets",
+        "/api/v1/namespaces/shop/services",
+        "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices",
+        "/apis/networking.k8s.io/v1/namespaces/shop/ingresses",
+    ];
+    assert_eq!(paths, expected);
+    drop(tasks);
+
+    scope.namespace = None;
+    scope.reads_ingress_classes = true;
+    let tasks = start(&client, &scope, 1, &metrics, &sender);
+    let mut paths = Vec::new();
+    while paths.len() < tasks.len() {
+        paths.push(calls.recv().await.unwrap().path);
+    }
+    assert!(
+        paths.contains(&"/apis/networking.k8s.io/v1/ingressclasses".to_owned()),
+        "{paths:?}"
+    );
+    assert!(
+        paths.iter().all(|path| !path.contains("/namespaces/")),
+        "{paths:?}"
+    );
+}

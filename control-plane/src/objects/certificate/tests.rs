@@ -3,7 +3,7 @@ use tiergate_data_plane::host::HostName;
 
 use super::*;
 
-fn pem(host: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
+pub(crate) fn pem(host: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> (String, String) {
     let key = KeyPair::generate_for(algorithm).unwrap();
     let parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();
     let certificate = parameters.self_signed(&key).unwrap();

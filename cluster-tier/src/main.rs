@@ -1,2 +1,30 @@
-//! Tier.
-fn main() {}
+//! The program `tiergate-cluster`.
+
+use std::process::ExitCode;
+
+use tiergate_cluster::{Config, run, scope};
+use tiergate_control_plane::config::{Invocation, Tier, invocation};
+use tiergate_control_plane::process;
+
+fn main() -> ExitCode {
+    let arguments = std::env::args_os();
+    match invocation(Tier::Cluster, arguments, process::variables()) {
+        Ok(Invocation::Serve(layers)) => match Config::from_layers(&layers) {
+            Ok(config) => process::serve(
+                &config.common.clone(),
+                layers.warnings(),
+                |platform, telemetry, shutdown| run(config, platform, Some(telemetry), shutdown),
+            ),
+            Err(invalid) => process::fail(&invalid.into()),
+        },
+        Ok(Invocation::Explain {
+            layers,
+            files,
+            request,
+        }) => match Config::from_layers(&layers) {
+            Ok(config) => process::explain(&scope(&config), &files, request.as_deref()),
+            Err(invalid) => process::fail(&invalid.into()),
+        },
+        Err(stop) => process::stop(stop),
+    }
+}

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tiergate_data_plane::access_log;
 use tiergate_data_plane::config::{self as data_plane, Limits, Timeouts};
 
 use crate::scope::ObjectName;
@@ -63,6 +64,8 @@ pub struct Common {
     pub log_format: Format,
     /// Which log events are written.
     pub log_level: Filter,
+    /// Which requests are logged.
+    pub access_log: access_log::Level,
     /// What the request path is told.
     pub data_plane: data_plane::Config,
 }
@@ -99,6 +102,7 @@ impl Common {
             drain_timeout: layers.one(&keys::DRAIN_TIMEOUT)?,
             log_format: layers.one(&keys::LOG_FORMAT)?,
             log_level: layers.one(&keys::LOG_LEVEL)?,
+            access_log: layers.one(&keys::ACCESS_LOG)?,
             data_plane: request_path(layers)?,
         };
         common.check_addresses(layers)?;

@@ -5,15 +5,20 @@
 //! `watch` hears of an object from the API server; `objects` keeps what we read of it and tells whether that differs;
 //! `translate` makes the model of everything that `scope` covers, and a condition for every object that is wrong;
 //! `compile` makes the data plane's table of the model; `publish` swaps it in and tells `admin` what it did. Around it,
-//! `platform` is everything outside the process, `config` what the process is told, and `twin` what it shows.
+//! `platform` is everything outside the process, `config` what the process is told, and `twin` what it shows. `run` holds the
+//! parts together from start to end; `process` is what both programs do around it.
 
+pub mod admin;
 pub mod compile;
 pub mod config;
 pub mod explain;
+pub mod failure;
 pub mod model;
 pub mod objects;
 pub mod platform;
+pub mod process;
 pub mod publish;
+pub mod run;
 pub mod scope;
 pub mod telemetry;
 pub mod translate;

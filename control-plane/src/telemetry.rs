@@ -17,6 +17,10 @@ use tracing_subscriber::{Registry, reload};
 use crate::config::Tier;
 
 mod json;
+/// The reference page of metrics.
+pub mod page;
+/// The metrics registry.
+pub mod registry;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Handle {
     current: Arc<std::sync::Mutex<Filter>>,
 }
 
+/// Target of the events of the access log.
+const ACCESS_LOG: &str = "tiergate::access";
 /// Bytes of a [`Filter`]. More is no filter that somebody wrote.
 const FILTER_BYTES_MAX: usize = 1024;
 
@@ -86,7 +92,10 @@ impl FromStr for Filter {
             return Err(invalid());
         }
         // Modules that nobody names stay at the level that a start without any setting has.
-        let mut targets = Targets::new().with_default(LevelFilter::INFO);
+        let mut targets = Targets::new()
+            .with_default(LevelFilter::INFO)
+            // Requests are logged as the access log's own switch says, whatever the level is.
+            .with_target(ACCESS_LOG, LevelFilter::INFO);
         for part in text.split(',').map(str::trim) {
             targets = match part.split_once('=') {
                 None => targets.with_default(level(part).ok_or_else(invalid)?),

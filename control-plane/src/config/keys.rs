@@ -54,6 +54,7 @@ pub const ALL: &[&About] = &[
     &DRAIN_TIMEOUT.about,
     &LOG_FORMAT.about,
     &LOG_LEVEL.about,
+    &ACCESS_LOG.about,
     &VIA.about,
     &limits::HEAD_BYTES_MAX.about,
     &limits::HEADERS_MAX.about,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tiergate_data_plane::access_log;
+
 use super::super::key::{About, Default, Key, Place, Range};
 use super::super::value::{self, Threads};
 use super::{ABOUT, NOT_YET};
@@ -139,6 +141,21 @@ pub const LOG_LEVEL: Key<Filter> = Key {
         example: "info",
         default: Default::Value("info"),
         meaning: "Which log events are written. PUT /log-level of the admin port changes it while running.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Which requests are logged.
+pub const ACCESS_LOG: Key<access_log::Level> = Key {
+    about: About {
+        name: "access_log",
+        place: Place::File,
+        form: "off, all or sampled:N",
+        example: "sampled:100",
+        default: Default::Value("off"),
+        meaning: "Which requests are logged: none, all, or one in N. PUT /access-log of the admin port changes it while \
+                  running.",
         ..ABOUT
     },
     parse: value::from_text,

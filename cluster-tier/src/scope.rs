@@ -1,0 +1,18 @@
+//! What a cluster tier looks at. Pure.
+
+use tiergate_control_plane::scope::Scope;
+
+use crate::Config;
+
+/// All namespaces, and IngressClasses, so that the class of another controller is left alone.
+#[must_use]
+pub fn scope(config: &Config) -> Scope {
+    Scope {
+        namespace: None,
+        classes: config.common.ingress_classes.clone(),
+        without_class: config.common.watch_ingress_without_class,
+        reads_ingress_classes: true,
+        default_backend: config.common.default_backend_service.clone(),
+        default_certificate: config.common.default_ssl_certificate.clone(),
+    }
+}

@@ -1,0 +1,221 @@
+//! How the program stops: signals, and what it says meanwhile, by running it against a small API server.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tiergate_data_plane::net::{Listener, Net as _, TokioNet};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An API server without objects: it answers lists, and leaves watches open.
+async fn kubernetes() -> SocketAddr {
+    let mut listener = TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = Listener::accept(&mut listener).await;
+            tokio::spawn(answer(stream));
+        }
+    });
+    address
+}
+
+async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    if String::from_utf8_lossy(&head).contains("watch=true") {
+        std::future::pending::<()>().await;
+    }
+    let list = r#"{"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}"#;
+    let length = list.len();
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{list}"
+    );
+    stream.write_all(response.as_bytes()).await
+}
+
+/// A running tier, its log, and where it listens.
+struct Tier {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    _folder: tempfile::TempDir,
+}
+
+// === impl Tier ===
+
+impl Tier {
+    fn start(api: SocketAddr, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: a, contexts: [{{name: a, context: {{cluster: a, user: a}}}}],\n\
+             clusters: [{{name: a, cluster: {{server: 'http://{api}'}}}}], users: [{{name: a, user: {{token: t}}}}]}}"
+        );
+        std::fs::write(&kubeconfig, text).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tiergate-namespace"))
+            .args(["--watch-namespace", "a", "--worker-threads", "2"])
+            .args([
+                "--http-address",
+                "127.0.0.1:0",
+                "--https-address",
+                "127.0.0.1:0",
+                "--admin-address",
+                "127.0.0.1:0",
+            ])
+            .env_clear()
+            .env("KUBECONFIG", kubeconfig)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        Self {
+            process,
+            log,
+            _folder: folder,
+        }
+    }
+
+    /// The next event with this message, as JSON.
+    async fn event(&mut self, message: &str) -> serde_json::Value {
+        let mut before = String::new();
+        let reading = async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                let event: serde_json::Value =
+                    serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                if event["msg"].as_str().unwrap().starts_with(message) {
+                    return event;
+                }
+                before.push_str(&line);
+                before.push('\n');
+            }
+            panic!("the log ended");
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.unwrap_or_else(|_| panic!("no event {message:?} in\n{before}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.process.id().expect("it still runs");
+        kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("it ends in time").unwrap().code()
+    }
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TokioNet
+        .connect(address.parse().unwrap(), None)
+        .await
+        .unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: nobody.example\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_waits_for_the_api_server_and_says_so_and_ends_with_code_0() {
+    let mut tier = Tier::start("127.0.0.1:1".parse().unwrap(), &[]);
+    let admin = tier.event("started").await["admin"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let event = tier.event("cannot list objects").await;
+    assert_eq!(event["reason"], "list_failed", "{event}");
+    let ready = get(&admin, "/readyz").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("[-] kubernetes"),
+        "{ready}"
+    );
+    assert!(get(&admin, "/livez").await.starts_with("HTTP/1.1 200"));
+    tier.signal(Signal::SIGTERM);
+    assert_eq!(tier.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn it_says_what_it_serves_drains_on_a_signal_and_ends_with_code_0() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut tier = Tier::start(kubernetes().await, &[("TIERGATE_DRAIN_DELAY", "10ms")]);
+        let admin = tier.event("started").await["admin"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let serving = tier.event("serving").await;
+        assert!(get(&admin, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let answer = get(serving["http"].as_str().unwrap(), "/").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        let metrics = get(&admin, "/metrics").await;
+        assert!(
+            metrics.contains("\nprocess_open_fds{tier=\"namespace\"} "),
+            "{metrics}"
+        );
+        assert!(
+            metrics.contains("\ntiergate_build_info{tier=\"namespace\",version="),
+            "{metrics}"
+        );
+        tier.signal(signal);
+        tier.event("draining").await;
+        tier.event("stopped").await;
+        assert_eq!(tier.exit_code().await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_with_code_1() {
+    let mut tier = Tier::start(kubernetes().await, &[("TIERGATE_DRAIN_DELAY", "1h")]);
+    let admin = tier.event("started").await["admin"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    tier.event("serving").await;
+    tier.signal(Signal::SIGTERM);
+    tier.event("draining").await;
+    let ready = get(&admin, "/readyz").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("draining"),
+        "{ready}"
+    );
+    tier.signal(Signal::SIGINT);
+    assert_eq!(tier.exit_code().await, Some(1));
+}
+
+#[tokio::test]
+async fn the_variables_of_a_service_named_tiergate_do_no_harm_and_an_unknown_one_is_told() {
+    let variables = [
+        ("TIERGATE_PORT", "tcp://10.0.0.11:80"),
+        ("TIERGATE_SERVICE_HOST", "10.0.0.11"),
+        ("TIERGATE_SERVICE_PORT", "80"),
+        ("TIERGATE_PORT_80_TCP_ADDR", "10.0.0.11"),
+        ("TIERGATE_UNHEARD_OF", "1"),
+        ("TIERGATE_ACCESS_LOG", "all"),
+    ];
+    let mut tier = Tier::start(kubernetes().await, &variables);
+    let warning = tier.event("the environment variable").await;
+    let message = warning["msg"].as_str().unwrap();
+    assert!(message.contains("TIERGATE_UNHEARD_OF"), "{message}");
+    let serving = tier.event("serving").await;
+    get(serving["http"].as_str().unwrap(), "/some/path?secret=1").await;
+    let request = tier.event("request").await;
+    assert_eq!(request["path"], "/some/path", "{request}");
+    assert_eq!(request["tier"], "namespace");
+    tier.signal(Signal::SIGTERM);
+    tier.signal(Signal::SIGTERM);
+}

@@ -4,6 +4,8 @@
 //! goes, by the code that serves. Documents are taken as the API server stores them, except that a missing namespace and
 //! `stringData` are filled in; kinds that a tier does not read are named and passed over.
 
+mod request;
+
 use k8s_openapi::api::{core, discovery, networking};
 use serde::Deserialize as _;
 use serde::Serialize;
@@ -74,12 +76,14 @@ struct Explanation {
     model: twin::ModelTwin,
     table: twin::TableTwin,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<request::Answer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     passed_over: Vec<String>,
 }
 
-/// Shows what a tier with this scope makes of the documents.
+/// Shows what a tier with this scope makes of the documents, and where requests to these URLs go.
 #[must_use]
-pub fn explain(documents: &Documents, scope: &Scope) -> String {
+pub fn explain(documents: &Documents, scope: &Scope, requests: &[&str]) -> String {
     let mut objects = Objects::default();
     for object in &documents.objects {
         objects.apply(Change::Apply(object.clone()));
@@ -89,6 +93,10 @@ pub fn explain(documents: &Documents, scope: &Scope) -> String {
     let explanation = Explanation {
         model: twin::model(&translation),
         table: twin::table(&table, 0),
+        requests: requests
+            .iter()
+            .map(|url| request::answer(&table, url))
+            .collect(),
         passed_over: documents.passed_over.clone(),
     };
     serde_norway::to_string(&explanation).expect("twins have text keys and no maps of other kinds")

@@ -95,8 +95,7 @@ fn explanation(scope: &Scope, files: &[PathBuf], request: Option<&str>) -> Resul
     }
     let documents = Documents::parse(&all, namespace)
         .map_err(|error| Failure::Input(format!("the files together: {}", with_causes(&error))))?;
-    let _ = request;
-    Ok(explain::explain(&documents, scope))
+    Ok(explain::explain(&documents, scope, request.as_slice()))
 }
 
 /// Reads a file, or standard input for `-`.

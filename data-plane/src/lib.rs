@@ -28,6 +28,8 @@ mod head;
 
 mod route;
 
+pub mod lookup;
+
 mod balance;
 
 mod upstream;

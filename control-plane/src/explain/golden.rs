@@ -52,8 +52,12 @@ fn every_case_gives_its_model_table_and_conditions() {
         let scope = scope_of(&text);
         let namespace = scope.namespace.as_deref().unwrap_or("default");
         let output = input.to_string_lossy().replace(".in.yaml", ".out.yaml");
+        let requests: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# request: "))
+            .collect();
         let explained = match Documents::parse(&text, namespace) {
-            Ok(documents) => explain(&documents, &scope),
+            Ok(documents) => explain(&documents, &scope, &requests),
             Err(error) => format!("error: {error}\n"),
         };
         expect_test::expect_file![output].assert_eq(&explained);

@@ -1,10 +1,12 @@
 //! The paths that a rule may name. Pure.
 //!
-//! In: `path` and `pathType` of a rule. Out: a [`PathPattern`], in which two texts that match the same requests are equal.
+//! In: `path` and `pathType` of a rule. Out: a [`PathPattern`], in which two texts that match the same requests are equal:
+//! a path is brought into the form in which the data plane compares it.
 
 use std::fmt;
 use std::sync::Arc;
 
+use tiergate_data_plane::lookup::comparable_path;
 use tiergate_data_plane::table::PathMatch;
 
 /// A path with the way it is compared. A prefix has no trailing slash: `/foo` and `/foo/` match the same requests.
@@ -30,6 +32,14 @@ pub enum InvalidPath {
         path: String,
         /// What is wrong in it.
         found: String,
+    },
+    /// Requests with this path are refused.
+    #[error("requests with the path {path:?} are refused: {reason}")]
+    Refused {
+        /// The path.
+        path: String,
+        /// What the data plane says.
+        reason: String,
     },
     /// Longer than [`PATH_BYTES_MAX`].
     #[error("the path is longer than {PATH_BYTES_MAX} bytes")]
@@ -85,8 +95,12 @@ impl TryFrom<(&str, &str)> for PathPattern {
                 found,
             });
         }
+        let path = comparable_path(path).map_err(|error| InvalidPath::Refused {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
         let path = match kind {
-            PathMatch::Exact => path,
+            PathMatch::Exact => &path,
             PathMatch::Prefix => path.trim_end_matches('/'),
         };
         Ok(Self {
@@ -133,6 +147,7 @@ mod tests {
             ("Prefix", "/foo", "Prefix /foo"),
             ("ImplementationSpecific", "/a%20b", "Prefix /a%20b"),
             ("ImplementationSpecific", "", "Prefix /"),
+            ("Exact", "/%61%2d%c3%a4", "Exact /a-%C3%A4"),
         ] {
             let pattern = PathPattern::try_from((path_type, path)).unwrap();
             assert_eq!(pattern.to_string(), shown, "{path_type} {path:?}");
@@ -183,6 +198,11 @@ mod tests {
             let error = PathPattern::try_from((path_type, path)).unwrap_err();
             assert_eq!(error.to_string(), message, "{path_type} {path:?}");
         }
+        let refused = PathPattern::try_from(("Exact", "/a%2e%2E/%zz")).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("requests with the path"),
+            "{refused}"
+        );
         let long = format!("/{}", "a".repeat(PATH_BYTES_MAX));
         assert_eq!(
             PathPattern::try_from(("Exact", &*long)),

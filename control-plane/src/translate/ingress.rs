@@ -79,6 +79,7 @@ fn claim_path(
             let part = match error {
                 InvalidPath::Type(_) => "pathType",
                 InvalidPath::Relative(_)
+                | InvalidPath::Refused { .. }
                 | InvalidPath::Unmatchable { .. }
                 | InvalidPath::TooLong => "path",
             };

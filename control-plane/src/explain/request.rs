@@ -1,0 +1,77 @@
+//! Where a request goes, by the code that serves. Pure.
+
+use http::Uri;
+use serde::Serialize;
+use tiergate_data_plane::error::ProxyError;
+use tiergate_data_plane::lookup;
+use tiergate_data_plane::table::Table;
+
+/// What becomes of a request.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    url: String,
+    /// The Secret of the certificate that the client sees, for `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingress: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    endpoints: Vec<String>,
+    /// Our own answer, when the request goes nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+}
+
+/// What becomes of a request to this URL.
+pub(super) fn answer(table: &Table, url: &str) -> Answer {
+    let mut answer = Answer {
+        url: url.to_owned(),
+        ..Answer::default()
+    };
+    let uri = match url.parse::<Uri>() {
+        Ok(uri) if uri.authority().is_some() => uri,
+        Ok(_) => {
+            answer.answer =
+                Some("no request: the URL has no host, as in http://HOST/PATH".to_owned());
+            return answer;
+        }
+        Err(error) => {
+            answer.answer = Some(format!("no request: {error}"));
+            return answer;
+        }
+    };
+    if uri.scheme_str() == Some("https") {
+        let certificate = lookup::certificate(table, &uri);
+        answer.certificate = Some(certificate.map_or_else(
+            || "none: the handshake fails".to_owned(),
+            |certificate| certificate.secret.to_string(),
+        ));
+        if certificate.is_none() {
+            return answer;
+        }
+    }
+    match lookup::route(table, &uri) {
+        Ok(Some(id)) => {
+            let route = table.route(id);
+            let backend = table.backend(route.backend);
+            answer.ingress = Some(format!("{}/{}", route.owner.tenant, route.owner.ingress))
+                .filter(|_| !route.owner.ingress.is_empty());
+            answer.backend = Some(backend.name.to_string());
+            let endpoints = backend.endpoints.iter();
+            answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
+            if answer.endpoints.is_empty() {
+                answer.answer = Some(own_answer(&ProxyError::NoEndpoints));
+            }
+        }
+        Ok(None) => answer.answer = Some(own_answer(&ProxyError::NoRoute)),
+        Err(error) => answer.answer = Some(own_answer(&error)),
+    }
+    answer
+}
+
+fn own_answer(error: &ProxyError) -> String {
+    format!("{} {}: {error}", error.status().as_u16(), error.reason())
+}

@@ -1,0 +1,41 @@
+//! Looks a request up without serving it: for `explain`, which must say what `proxy` and `tls` would do. Pure.
+//!
+//! In: a [`Table`] and a URL. Out: the route and the certificate, by the code that serves.
+
+use std::borrow::Cow;
+
+use http::Uri;
+
+use crate::error::ProxyError;
+use crate::head::path::for_matching;
+use crate::host::HostName;
+use crate::table::{Certificate, RouteId, Table};
+use crate::{route, tls};
+
+/// The route for a request to this URL.
+///
+/// # Errors
+/// When the request would be refused unread.
+pub fn route(table: &Table, url: &Uri) -> Result<Option<RouteId>, ProxyError> {
+    let host = url.authority().map(|authority| authority.as_str());
+    let host = host
+        .map(HostName::comparable)
+        .transpose()
+        .map_err(|error| ProxyError::BadHost(error.into()))?;
+    Ok(route::route(table, host.as_deref(), &for_matching(url.path())?))
+}
+
+/// The certificate for a client that asks for the host of this URL.
+#[must_use]
+pub fn certificate<'t>(table: &'t Table, url: &Uri) -> Option<&'t Certificate> {
+    let name = url.host().and_then(|host| HostName::try_from(host).ok());
+    tls::choose(table.certificates(), name.as_ref())
+}
+
+/// A path in the form in which requests are compared with it: `%61` is `a`, and hexadecimal digits are upper case.
+///
+/// # Errors
+/// When no request with this path is served.
+pub fn comparable_path(path: &str) -> Result<Cow<'_, str>, ProxyError> {
+    for_matching(path)
+}

@@ -19,7 +19,7 @@ pub use pod::quality_of_service;
 /// Brings an object into canonical form and fills in its defaults. Doing it twice changes nothing. Kinds that are not
 /// built in stay as they are.
 pub fn apply(kind: &str, object: &mut Value) {
-    canonicalise(kind, object);
+    settle(kind, object);
     let version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
     if let Value::Object(entries) = object {
         match kind {
@@ -39,7 +39,7 @@ pub fn apply(kind: &str, object: &mut Value) {
             _ => cluster::apply(kind, entries),
         }
     }
-    canonicalise(kind, object);
+    settle(kind, object);
 }
 
 /// What only creating an object does: its status begins empty, a namespace gets its finalizer, a pod its phase.
@@ -64,7 +64,7 @@ pub fn create(kind: &str, object: &mut Value) {
         "DaemonSet" => workload::set_template_generation(entries, 1),
         _ => cluster::create(kind, entries),
     }
-    canonicalise(kind, object);
+    settle(kind, object);
 }
 
 /// What only a replacement of an object does.
@@ -77,6 +77,18 @@ pub fn update(kind: &str, old: &Value, new: &mut Value) {
                 .map_or(Value::Null, |spec| spec["template"].clone());
         let generation = workload::template_generation(old) + i64::from(changed);
         workload::set_template_generation(entries, generation);
+    }
+}
+
+/// Canonical form, but for one thing: Go tells an empty list from none until it stores the object, and the refusal of an
+/// Ingress without rules shows the difference.
+fn settle(kind: &str, object: &mut Value) {
+    let spec = &object["spec"];
+    let has_no_rules =
+        kind == "Ingress" && spec["rules"] == json!([]) && spec["defaultBackend"].is_null();
+    canonicalise(kind, object);
+    if has_no_rules && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("rules".to_owned(), json!([]));
     }
 }
 

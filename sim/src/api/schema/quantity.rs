@@ -45,7 +45,6 @@ pub(crate) fn canonical(text: &str) -> Result<String, InvalidQuantity> {
 }
 
 /// The amount in nano-units, for comparing.
-#[expect(dead_code, reason = "used by the defaults")]
 pub(crate) fn nano_units(text: &str) -> Result<i128, InvalidQuantity> {
     parse(text).map(|(nano, _)| nano)
 }

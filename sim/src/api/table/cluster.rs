@@ -182,9 +182,13 @@ pub(super) fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         Some(name) if !name.is_empty() => format!("{kind}/{name}"),
         _ => kind,
     };
-    let timestamp = |old: &str, new: &str| match either(old, new) {
-        Value::Null => Value::Null,
-        at => Value::from(since(&at, now)),
+    let timestamp = |old: &str, new: &str| {
+        let at = either(old, new);
+        if at.is_null() {
+            at
+        } else {
+            Value::from(since(&at, now))
+        }
     };
     let first =
         Some(timestamp("firstTimestamp", "deprecatedFirstTimestamp")).filter(|at| !at.is_null());

@@ -181,7 +181,7 @@ pub(super) fn job(object: &Value, now: Timestamp) -> Vec<Value> {
         .map_or("Running", |(_, word)| word);
     let wanted = spec["completions"]
         .as_i64()
-        .map_or_else(|| number(&spec["parallelism"]).max(1), |wanted| wanted);
+        .unwrap_or_else(|| number(&spec["parallelism"]).max(1));
     let instant = |value: &Value| {
         value
             .as_str()

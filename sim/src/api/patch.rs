@@ -8,6 +8,7 @@ mod strategic;
 use serde_json::Value;
 use thiserror::Error;
 
+pub(crate) use strategic::go_text;
 pub use strategic::strategic;
 
 /// More operations than this in one JSON patch are refused.

@@ -33,7 +33,6 @@ pub(crate) struct Struct {
     /// By JSON name, embedded structs laid flat. This is what JSON shows.
     pub(crate) fields: BTreeMap<&'static str, Field>,
     /// Owned as a whole by one manager.
-    #[expect(dead_code, reason = "read by apply")]
     pub(crate) atomic: bool,
 }
 

@@ -1,0 +1,236 @@
+//! What kind of whole a value is to apply: one thing, a map of members, a list with keys, a set.
+//!
+//! In: a value and its type. Out: the set of its fields, and how it differs from another. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::set::{Changes, Set};
+use crate::api::schema::types::{Field, ListKind, Scalar, Shape, Struct, types};
+
+/// The type of a value.
+#[derive(Clone, Copy)]
+pub(super) enum Typed {
+    /// A custom object: metadata is known, the rest is free.
+    Custom,
+    /// Anything: maps have members, lists are taken whole.
+    Free,
+    Struct(&'static Struct),
+    Field(&'static Field),
+    Shape(&'static Shape),
+}
+
+/// How a value is owned.
+pub(super) enum Whole {
+    /// As one thing.
+    Atomic,
+    /// Member by member.
+    Members,
+    /// Item by item, told apart by these fields.
+    Keyed(&'static [&'static str]),
+    /// Item by item, told apart by value.
+    Values,
+}
+
+// === impl Typed ===
+
+impl Typed {
+    /// The type of an object.
+    pub(super) fn root(kind: &str, object: &Value) -> Self {
+        types().of(kind, object).map_or(Self::Custom, Self::Struct)
+    }
+
+    /// How a value of this type is owned.
+    pub(super) fn whole(self) -> Whole {
+        match self {
+            Self::Custom | Self::Free => Whole::Members,
+            Self::Struct(of) if of.atomic => Whole::Atomic,
+            Self::Struct(_) => Whole::Members,
+            Self::Field(field) if field.list == ListKind::Atomic => Whole::Atomic,
+            Self::Field(field) => match (&field.shape, field.list) {
+                (Shape::List(_) | Shape::WrappedList(_), ListKind::Keys(keys)) => {
+                    Whole::Keyed(keys)
+                }
+                (Shape::List(_) | Shape::WrappedList(_), ListKind::Set) => Whole::Values,
+                (shape, _) => Self::Shape(shape).whole(),
+            },
+            Self::Shape(Shape::Struct(name)) => types()
+                .get(name)
+                .map_or(Whole::Atomic, |of| Self::Struct(of).whole()),
+            Self::Shape(Shape::Map(_)) => Whole::Members,
+            Self::Shape(_) => Whole::Atomic,
+        }
+    }
+
+    /// The type of a member.
+    pub(super) fn member(self, name: &str) -> Self {
+        match self {
+            Self::Custom if name == "metadata" => types()
+                .get("meta.ObjectMeta")
+                .map_or(Self::Free, Self::Struct),
+            Self::Custom | Self::Free => Self::Free,
+            Self::Struct(of) => of.fields.get(name).map_or(Self::Free, Self::Field),
+            Self::Field(field) => Self::Shape(&field.shape).member(name),
+            Self::Shape(Shape::Struct(of)) => types()
+                .get(of)
+                .map_or(Self::Free, |of| Self::Struct(of).member(name)),
+            Self::Shape(Shape::Map(item)) => Self::Shape(item),
+            Self::Shape(_) => Self::Free,
+        }
+    }
+
+    /// The type of an item of a list.
+    pub(super) fn item(self) -> Self {
+        match self {
+            Self::Field(field) => Self::Shape(&field.shape).item(),
+            Self::Shape(Shape::List(item) | Shape::WrappedList(item)) => Self::Shape(item),
+            Self::Shape(_) | Self::Custom | Self::Free | Self::Struct(_) => Self::Free,
+        }
+    }
+
+    /// The parts of a value by step, or `None` when it is one thing. Items that cannot be told apart have no step.
+    pub(super) fn parts(self, value: &Value) -> Option<BTreeMap<String, (Self, &Value)>> {
+        match (self.whole(), value) {
+            (Whole::Members, Value::Object(entries)) => {
+                let parts = entries
+                    .iter()
+                    .map(|(name, value)| (format!("f:{name}"), (self.member(name), value)));
+                Some(parts.collect())
+            }
+            (Whole::Keyed(keys), Value::Array(items)) => {
+                let parts = items
+                    .iter()
+                    .filter_map(|item| Some((key_step(keys, item)?, (self.item(), item))));
+                Some(parts.collect())
+            }
+            (Whole::Values, Value::Array(items)) => Some(
+                items
+                    .iter()
+                    .map(|item| (format!("v:{item}"), (self.item(), item)))
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The fields of a value that is applied.
+    pub(super) fn fields(self, value: &Value) -> Set {
+        let mut set = Set::default();
+        for (step, (typed, value)) in self.parts(value).unwrap_or_default() {
+            let mut below = typed.fields(value);
+            below.is_member = below.below.is_empty() || !step.starts_with("f:");
+            set.insert(&step, below);
+        }
+        set
+    }
+
+    /// How `after` differs from `before`.
+    pub(super) fn changes(self, before: Option<&Value>, after: Option<&Value>) -> Changes {
+        let mut changes = Changes::default();
+        let parts = |value: Option<&Value>| {
+            value.and_then(|value| {
+                if value.is_null() && !matches!(self.whole(), Whole::Atomic) {
+                    Some(BTreeMap::new())
+                } else {
+                    self.parts(value).map(owned)
+                }
+            })
+        };
+        match (parts(before), parts(after)) {
+            (Some(old), Some(new)) => self.compare(&old, &new, &mut changes),
+            (None, Some(new)) if before.is_none() => {
+                changes.added.is_member = true;
+                self.compare(&BTreeMap::new(), &new, &mut changes);
+            }
+            (Some(old), None) if after.is_none() => {
+                changes.removed.is_member = true;
+                self.compare(&old, &BTreeMap::new(), &mut changes);
+            }
+            _ => match (before, after) {
+                (None, None) => {}
+                (None, Some(_)) => changes.added.is_member = true,
+                (Some(_), None) => changes.removed.is_member = true,
+                (Some(old), Some(new)) => changes.modified.is_member = old != new,
+            },
+        }
+        changes
+    }
+
+    fn compare(
+        self,
+        old: &BTreeMap<String, (Self, Value)>,
+        new: &BTreeMap<String, (Self, Value)>,
+        changes: &mut Changes,
+    ) {
+        for (step, (typed, value)) in old {
+            let after = new.get(step).map(|(_, value)| value);
+            changes.insert(step, typed.changes(Some(value), after));
+        }
+        for (step, (typed, value)) in new.iter().filter(|(step, _)| !old.contains_key(*step)) {
+            changes.insert(step, typed.changes(None, Some(value)));
+        }
+    }
+
+    /// Why a value does not fit, in the words of the merging library; `None` when it does.
+    pub(super) fn mistyped(self, value: &Value, path: String) -> Option<String> {
+        let shape = match self {
+            Self::Field(field) => Some(&field.shape),
+            Self::Shape(shape) => Some(shape),
+            Self::Custom | Self::Free | Self::Struct(_) => None,
+        };
+        let expected = match (shape, value) {
+            (_, Value::Null) => return None,
+            (Some(Shape::Scalar(Scalar::String)), value) if !value.is_string() => Some("string"),
+            (Some(Shape::Scalar(Scalar::Bool)), value) if !value.is_boolean() => Some("boolean"),
+            (Some(Shape::Scalar(Scalar::Int32 | Scalar::Int64)), value) if !value.is_number() => {
+                Some("numeric (int or float)")
+            }
+            (Some(Shape::List(_)), value) if !value.is_array() => Some("list"),
+            (Some(Shape::Map(_) | Shape::Struct(_)), value) if !value.is_object() => Some("map"),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            let shown = super::super::patch::go_text(value);
+            return Some(format!(
+                "{path}: expected {expected}, got &value.valueUnstructured{{Value:{shown}}}"
+            ));
+        }
+        match value {
+            Value::Object(entries) => entries.iter().find_map(|(name, value)| {
+                self.member(name).mistyped(value, format!("{path}.{name}"))
+            }),
+            Value::Array(items) => {
+                let mut items = items.iter().enumerate();
+                items.find_map(|(index, value)| {
+                    self.item().mistyped(value, format!("{path}[{index}]"))
+                })
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+    }
+}
+
+fn owned(parts: BTreeMap<String, (Typed, &Value)>) -> BTreeMap<String, (Typed, Value)> {
+    parts
+        .into_iter()
+        .map(|(step, (typed, value))| (step, (typed, value.clone())))
+        .collect()
+}
+
+/// The step to an item of a keyed list. A protocol that is left out is TCP; another key that is left out is no key.
+pub(super) fn key_step(keys: &[&str], item: &Value) -> Option<String> {
+    let mut found = Map::new();
+    for key in keys {
+        match (&item[*key], *key) {
+            (Value::Null, "protocol") => {
+                found.insert("protocol".to_owned(), Value::from("TCP"));
+            }
+            (Value::Null, _) => {}
+            (value, key) => {
+                found.insert(key.to_owned(), value.clone());
+            }
+        }
+    }
+    (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+}

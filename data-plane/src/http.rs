@@ -235,6 +235,7 @@ impl<N: Net> Session<N> {
             .auto_date_header(false)
             .serve_connection(TokioIo::new(io), service);
         let mut connection = pin!(connection);
+        let mut is_leaving = false;
         let mut watch = Watch::new(self.pulse.clone(), &self.drain);
         let ended = poll_fn(|cx| {
             loop {
@@ -243,6 +244,12 @@ impl<N: Net> Session<N> {
                 }
                 match watch.poll(cx) {
                     Poll::Ready(Seen::Drain) => connection.as_mut().graceful_shutdown(),
+                    // GOAWAY first: a client that is about to send a request then knows that it was not taken.
+                    Poll::Ready(Seen::Expired(Expired::Idle)) if !is_leaving => {
+                        is_leaving = true;
+                        connection.as_mut().graceful_shutdown();
+                        self.pulse.drain();
+                    }
                     Poll::Ready(seen) => return Poll::Ready(Err(seen)),
                     Poll::Pending => return Poll::Pending,
                 }

@@ -54,6 +54,7 @@ pub(crate) async fn run<N: Net>(
             (stream, peer) = listener.accept() => port.serve(stream, peer),
         }
     }
+    port.context.shared.metrics.families().draining.set(1);
     for _ in 0..QUEUE_TAKEN_MAX {
         match waiting(&mut listener).await {
             Some((stream, peer)) => port.serve(stream, peer),

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::BodyError;
 use crate::error::ProxyError;
+use crate::head::hop;
 
 /// How far the body of a request has come.
 #[derive(Debug)]
@@ -182,7 +183,10 @@ impl Running {
         }
     }
 
-    fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            hop::strip_trailers(trailers);
+        }
         self.sleep = None;
         self.upload.moved_at.set(Instant::now());
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;

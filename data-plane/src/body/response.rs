@@ -38,6 +38,8 @@ pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     sleep: Option<Pin<Box<Sleep>>>,
     /// The last frame was handed over, and the client's connection has not asked for another.
     is_handed: bool,
+    /// Why it has failed; told at the next poll.
+    failure: Option<&'static str>,
 }
 
 // === impl Forwarded ===
@@ -56,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
             pause_max,
             sleep: None,
             is_handed: false,
+            failure: None,
         };
         if body.incoming.is_end_stream() {
             body.finish();
@@ -66,6 +69,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if std::mem::take(&mut self.is_handed) {
             self.account.busy().taken();
+        }
+        if let Some(failure) = self.failure {
+            return Poll::Ready(Some(Err(BodyError(failure))));
         }
         let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
         if polled.is_pending()
@@ -78,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, reason = "response_broken", "the body of a response ended early");
-                Poll::Ready(Some(Err(self.fail(&ProxyError::ResponseBroken))))
+                self.fail(&ProxyError::ResponseBroken, cx)
             }
             Poll::Ready(None) => {
                 self.finish();
@@ -112,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
         match sleep.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Some(Err(self.fail(&ProxyError::ResponseStalled)))),
+            Poll::Ready(()) => self.fail(&ProxyError::ResponseStalled, cx),
         }
     }
 
@@ -123,10 +129,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         }
     }
 
-    fn fail(&mut self, error: &ProxyError) -> BodyError {
+    /// Fails at the next poll: until then the client's connection can send what it has, which it drops at a failure.
+    fn fail(
+        &mut self,
+        error: &ProxyError,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.account.fail(error);
         self.lease = None;
-        BodyError(error.meaning())
+        self.failure = Some(error.meaning());
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

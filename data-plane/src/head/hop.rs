@@ -40,6 +40,19 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Asked {
     asked
 }
 
+/// Removes from trailers what an endpoint that merges them into the head would take for a statement of ours.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let is_refused = |name: &&HeaderName| {
+        let dashed = name.as_str().replace('_', "-");
+        forwarded::is_about_client(&dashed)
+            || [HOST, CONTENT_LENGTH, CONNECTION, VIA].contains(name)
+    };
+    let refused: Vec<HeaderName> = trailers.keys().filter(is_refused).cloned().collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+}
+
 /// Removes the fields of the endpoint's connection from a response.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
     // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).

@@ -31,7 +31,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         pause_max: Duration,
         mut drain: drain::Signal,
     ) {
-        let Some(mut raw) = self.lease.into_raw().await else {
+        let bare = tokio::time::timeout(pause_max, self.lease.into_raw());
+        let Ok(Some(mut raw)) = bare.await else {
             return;
         };
         let upgraded = &self.owner.tenant.upgraded;

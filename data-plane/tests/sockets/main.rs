@@ -1,0 +1,25 @@
+//! The data plane over real sockets: raw bytes in, raw bytes out, against endpoints that follow a script.
+//!
+//! Every test runs a worker, its endpoints and its clients on one thread, and ends by itself: `harness::run` gives up
+//! after a generous time. Nothing here sleeps to make something happen; small waits are settings of the worker.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test fails loudly, and its clients and endpoints open sockets themselves"
+)]
+
+mod harness;
+
+mod access_log;
+mod drain;
+mod framing;
+mod heads;
+mod http2;
+mod limits;
+mod metrics;
+mod retry;
+mod streaming;
+mod tls;
+mod upgrade;
+mod upstream;
+mod workers;

@@ -1,9 +1,9 @@
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use http::{Request, Response};
 use kube::client::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 use tiergate_data_plane::net::TokioNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::LocalSet;
@@ -11,12 +11,17 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::config::{Layers, Tier, keys};
 
+mod metrics_page;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An API server without objects, that answers lists only once the gate is open. Watches stay silent.
-fn kubernetes(gate: watch::Receiver<bool>) -> kube::Client {
+/// An API server with these objects, by resource, that answers lists only once the gate is open, the first of all with an
+/// error. Watches stay silent.
+fn kubernetes(gate: watch::Receiver<bool>, objects: Value) -> kube::Client {
+    let objects = Arc::new(objects);
+    let has_failed = Arc::new(AtomicBool::new(false));
     let service = tower::service_fn(move |request: Request<Body>| {
-        let mut gate = gate.clone();
+        let (mut gate, objects, has_failed) = (gate.clone(), objects.clone(), has_failed.clone());
         async move {
             if request
                 .uri()
@@ -28,8 +33,15 @@ fn kubernetes(gate: watch::Receiver<bool>) -> kube::Client {
             gate.wait_for(|is_open| *is_open)
                 .await
                 .expect("the test holds the gate");
-            let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []});
-            Ok::<_, Infallible>(Response::new(Body::from(list.to_string().into_bytes())))
+            if !has_failed.swap(true, Ordering::Relaxed) {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                return Ok::<_, Infallible>(response);
+            }
+            let resource = request.uri().path().rsplit('/').next().unwrap_or_default();
+            let items = objects.get(resource).cloned().unwrap_or(json!([]));
+            let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items});
+            Ok(Response::new(Body::from(list.to_string().into_bytes())))
         }
     });
     kube::Client::new(service, "default")
@@ -48,16 +60,21 @@ async fn free_address() -> SocketAddr {
 struct Started {
     admin: SocketAddr,
     http: SocketAddr,
+    https: SocketAddr,
     gate: watch::Sender<bool>,
     shutdown: Option<tokio::sync::oneshot::Sender<()>>,
     ended: tokio::task::JoinHandle<Result<(), Failure>>,
 }
 
-async fn start(threads: usize, drain_delay: &str) -> Started {
-    let (admin, http) = (free_address().await, free_address().await);
+async fn start(threads: usize, drain_delay: &str, objects: Value) -> Started {
+    let (admin, http, https) = (
+        free_address().await,
+        free_address().await,
+        free_address().await,
+    );
     let layers = Layers::new(Tier::Namespace).flags([
         (&keys::HTTP_ADDRESS.about, vec![http.to_string()]),
-        (&keys::HTTPS_ADDRESS.about, vec!["none".to_owned()]),
+        (&keys::HTTPS_ADDRESS.about, vec![https.to_string()]),
         (&keys::ADMIN_ADDRESS.about, vec![admin.to_string()]),
         (&keys::DRAIN_DELAY.about, vec![drain_delay.to_owned()]),
     ]);
@@ -66,11 +83,12 @@ async fn start(threads: usize, drain_delay: &str) -> Started {
     let (gate, opened) = watch::channel(false);
     let platform = Platform {
         net: TokioNet,
-        client: kubernetes(opened),
+        client: kubernetes(opened, objects),
         seed: 1,
     };
     let scope = Scope {
         namespace: Some("a".to_owned()),
+        classes: vec!["tiergate".to_owned()],
         ..Scope::default()
     };
     let (shutdown, told) = tokio::sync::oneshot::channel();
@@ -79,6 +97,7 @@ async fn start(threads: usize, drain_delay: &str) -> Started {
     Started {
         admin,
         http,
+        https,
         gate,
         shutdown: Some(shutdown),
         ended,
@@ -87,9 +106,12 @@ async fn start(threads: usize, drain_delay: &str) -> Started {
 
 /// The whole answer to a GET, or none when nobody listens.
 async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    get_of("nobody.example", address, path).await
+}
+
+async fn get_of(host: &str, address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TokioNet.connect(address, None).await.ok()?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: nobody.example\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
@@ -116,7 +138,7 @@ async fn until(address: SocketAddr, path: &str, text: &str) -> String {
 
 /// From the start to the drain: what `/readyz` says, and whether requests are served.
 async fn a_life(threads: usize) {
-    let mut tier = start(threads, "1h").await;
+    let mut tier = start(threads, "1h", json!({})).await;
     let early = until(tier.admin, "/readyz", "not ready").await;
     assert!(
         early.starts_with("HTTP/1.1 503") && early.contains("[-] kubernetes"),
@@ -164,7 +186,7 @@ async fn a_tier_with_threads_is_ready_between_its_first_sync_and_its_drain() {
 async fn a_tier_ends_when_it_is_told_to() {
     let told = async {
         for is_synced in [true, false] {
-            let mut tier = start(0, "0s").await;
+            let mut tier = start(0, "0s", json!({})).await;
             tier.gate.send_replace(is_synced);
             let state = if is_synced { "\nready" } else { "not ready" };
             until(tier.admin, "/readyz", state).await;
@@ -222,7 +244,7 @@ async fn an_address_that_cannot_be_bound_ends_the_start_with_a_sentence() {
             let (_gate, opened) = watch::channel(false);
             let platform = Platform {
                 net: TokioNet,
-                client: kubernetes(opened),
+                client: kubernetes(opened, json!({})),
                 seed: 1,
             };
             let running = run(

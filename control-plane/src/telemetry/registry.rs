@@ -85,7 +85,7 @@ impl Collector for Process {
         let counter = ConstCounter::new(stat.cpu_ticks / self.ticks_per_second);
         let metric = encoder.encode_descriptor(
             "process_cpu",
-            "CPU time that the process has used",
+            "CPU time that the process has used.",
             Some(&Unit::Seconds),
             prometheus_client::metrics::MetricType::Counter,
         )?;
@@ -95,37 +95,37 @@ impl Collector for Process {
         let gauges = [
             (
                 "process_start_time",
-                "When the process started, since 1970",
+                "When the process started, since 1970.",
                 Some(Unit::Seconds),
                 Some(start_seconds),
             ),
             (
                 "process_resident_memory",
-                "Memory of the process that is in RAM",
+                "Memory of the process that is in RAM.",
                 Some(Unit::Bytes),
                 Some(resident_bytes),
             ),
             (
                 "process_virtual_memory",
-                "Address space of the process",
+                "Address space of the process.",
                 Some(Unit::Bytes),
                 Some(stat.virtual_bytes),
             ),
             (
                 "process_threads",
-                "Threads of the process",
+                "Threads of the process.",
                 None,
                 Some(stat.threads),
             ),
             (
                 "process_open_fds",
-                "File descriptors that are open",
+                "File descriptors that are open.",
                 None,
                 open_files(),
             ),
             (
                 "process_max_fds",
-                "File descriptors that may be open",
+                "File descriptors that may be open.",
                 None,
                 open_files_max(),
             ),

@@ -20,9 +20,9 @@ fn main() -> ExitCode {
         Ok(Invocation::Explain {
             layers,
             files,
-            request,
+            requests,
         }) => match Config::from_layers(&layers) {
-            Ok(config) => process::explain(&scope(&config), &files, request.as_deref()),
+            Ok(config) => process::explain(&scope(&config), &files, &requests),
             Err(invalid) => process::fail(&invalid.into()),
         },
         Err(stop) => process::stop(stop),

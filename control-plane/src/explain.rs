@@ -84,11 +84,7 @@ struct Explanation {
 /// Shows what a tier with this scope makes of the documents, and where requests to these URLs go.
 #[must_use]
 pub fn explain(documents: &Documents, scope: &Scope, requests: &[&str]) -> String {
-    let mut objects = Objects::default();
-    for object in &documents.objects {
-        objects.apply(Change::Apply(object.clone()));
-    }
-    let translation = translate(&objects, scope);
+    let translation = translate(&documents.seen(), scope);
     let table = compile(&translation.model);
     let explanation = Explanation {
         model: twin::model(&translation),
@@ -100,6 +96,12 @@ pub fn explain(documents: &Documents, scope: &Scope, requests: &[&str]) -> Strin
         passed_over: documents.passed_over.clone(),
     };
     serde_norway::to_string(&explanation).expect("twins have text keys and no maps of other kinds")
+}
+
+/// Whether the documents get a condition: whoever owns them should look.
+#[must_use]
+pub fn has_conditions(documents: &Documents, scope: &Scope) -> bool {
+    !translate(&documents.seen(), scope).conditions.is_empty()
 }
 
 // === impl Documents ===
@@ -127,6 +129,14 @@ impl Documents {
             }
         }
         Ok(documents)
+    }
+
+    fn seen(&self) -> Objects {
+        let mut objects = Objects::default();
+        for object in &self.objects {
+            objects.apply(Change::Apply(object.clone()));
+        }
+        objects
     }
 
     fn add(

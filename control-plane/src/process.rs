@@ -64,20 +64,22 @@ pub fn fail(failure: &Failure) -> ExitCode {
     failure.exit_code()
 }
 
-/// Says on standard output what the objects in files mean to a tier with this scope, and where a request goes.
+/// Says on standard output what the objects in files mean to a tier with this scope, and where requests go. The exit code is
+/// 1 when an object has a condition.
 #[must_use]
-pub fn explain(scope: &Scope, files: &[PathBuf], request: Option<&str>) -> ExitCode {
-    match explanation(scope, files, request) {
-        Ok(text) => {
-            // Whoever closed the pipe has seen enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(failure) => fail(&failure),
-    }
+pub fn explain(scope: &Scope, files: &[PathBuf], requests: &[String]) -> ExitCode {
+    let documents = match documents(scope, files) {
+        Ok(documents) => documents,
+        Err(failure) => return fail(&failure),
+    };
+    let requests: Vec<_> = requests.iter().map(String::as_str).collect();
+    let text = explain::explain(&documents, scope, &requests);
+    // Whoever closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(u8::from(explain::has_conditions(&documents, scope)))
 }
 
-fn explanation(scope: &Scope, files: &[PathBuf], request: Option<&str>) -> Result<String, Failure> {
+fn documents(scope: &Scope, files: &[PathBuf]) -> Result<Documents, Failure> {
     let namespace = scope.namespace.as_deref().unwrap_or("default");
     let mut all = String::new();
     for path in files {
@@ -93,9 +95,8 @@ fn explanation(scope: &Scope, files: &[PathBuf], request: Option<&str>) -> Resul
         all.push_str("\n---\n");
         all.push_str(&text);
     }
-    let documents = Documents::parse(&all, namespace)
-        .map_err(|error| Failure::Input(format!("the files together: {}", with_causes(&error))))?;
-    Ok(explain::explain(&documents, scope, request.as_slice()))
+    Documents::parse(&all, namespace)
+        .map_err(|error| Failure::Input(format!("the files together: {}", with_causes(&error))))
 }
 
 /// Reads a file, or standard input for `-`.

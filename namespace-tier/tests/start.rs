@@ -230,9 +230,44 @@ fn explain_says_what_objects_mean() {
     for text in ["keystone.example", "10.0.0.7:5000"] {
         assert!(out.contains(text), "{text} is not in\n{out}");
     }
+    let explain = ["explain", "--watch-namespace", "openstack", path];
+    for (url, way) in [
+        ("http://keystone.example/v3", "ingress: openstack/keystone"),
+        ("http://nobody.example/", "404"),
+    ] {
+        let (code, out, _) = run(&[&explain[..], &["--request", url]].concat(), &[]);
+        assert!(
+            code == Some(0) && out.contains(way),
+            "{way} is not in\n{out}"
+        );
+    }
     // An Ingress of another namespace or class is not ours.
-    let (_, out, _) = run(&["explain", "--watch-namespace", "ceph", path], &[]);
-    assert!(!out.contains("10.0.0.7:5000"), "{out}");
+    for other in [["--watch-namespace", "ceph"], ["--ingress-class", "other"]] {
+        let arguments = ["explain", "--watch-namespace", "openstack", path];
+        let arguments: Vec<_> = match other[0] {
+            "--watch-namespace" => ["explain", path].into_iter().chain(other).collect(),
+            _ => arguments.into_iter().chain(other).collect(),
+        };
+        let (_, out, error) = run(&arguments, &[]);
+        assert!(
+            error.is_empty() && !out.contains("10.0.0.7:5000"),
+            "{out}{error}"
+        );
+    }
+    // A problem is shown, and told by the exit code.
+    let lonely = folder.path().join("lonely.yaml");
+    std::fs::write(&lonely, OBJECTS.split("---").next().unwrap()).unwrap();
+    let arguments = [
+        "explain",
+        "--watch-namespace",
+        "openstack",
+        lonely.to_str().unwrap(),
+    ];
+    let (code, out, _) = run(&arguments, &[]);
+    assert!(
+        code == Some(1) && out.contains("conditions:"),
+        "{code:?}\n{out}"
+    );
     let (code, _, error) = run(&["explain", "--watch-namespace", "a", "/nowhere.yaml"], &[]);
     assert_eq!(code, Some(3));
     expect![[r#"

@@ -25,8 +25,8 @@ pub enum Invocation {
         layers: Layers,
         /// The files, `-` for standard input.
         files: Vec<PathBuf>,
-        /// A URL whose way is shown.
-        request: Option<String>,
+        /// URLs whose way is shown.
+        requests: Vec<String>,
     },
 }
 
@@ -49,7 +49,7 @@ Each flag is also a key of the file (--http-address: http_address) and an enviro
 (TIERGATE_HTTP_ADDRESS). Flags go before the environment, the environment before the file. Limits, times \
 and the access log have no flag: see docs/configuration.md.
 
-Exit codes: 0 good, 1 stopped before all requests had ended, 2 usage, 3 configuration invalid, 4 cannot reach \
+Exit codes: 0 good, 1 stopped before all requests had ended, or explain has found a problem, 2 usage, 3 configuration invalid, 4 cannot reach \
 or bind, 70 internal fault.";
 
 /// Reads arguments (the first is the program), variables and the file.
@@ -69,7 +69,9 @@ pub fn invocation(
             files: matches
                 .get_many("file")
                 .map_or_else(Vec::new, |files| files.cloned().collect()),
-            request: matches.get_one("request").cloned(),
+            requests: matches
+                .get_many("request")
+                .map_or_else(Vec::new, |requests| requests.cloned().collect()),
         });
     }
     Ok(Invocation::Serve(layers(tier, &matches, variables)?))
@@ -137,7 +139,8 @@ pub(super) fn command(tier: Tier) -> Command {
             Arg::new("request")
                 .long("request")
                 .value_name("URL")
-                .help("Show which way a request for this URL takes"),
+                .help("Show which way a request for this URL takes; may be repeated")
+                .action(ArgAction::Append),
         )
         .args(abouts(tier).filter(|about| is_explained(about)).map(|about| arg(about, tier)));
     Command::new(tier.program())

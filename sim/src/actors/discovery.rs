@@ -16,6 +16,14 @@ pub(crate) struct Found {
 // === impl Found ===
 
 impl Found {
+    pub(crate) fn new(resource: ApiResource, scope: Scope, verbs: Vec<String>) -> Self {
+        Self {
+            resource,
+            is_namespaced: scope == Scope::Namespaced,
+            verbs,
+        }
+    }
+
     pub(crate) fn can(&self, verb: &str) -> bool {
         self.verbs.iter().any(|known| known == verb)
     }
@@ -39,10 +47,8 @@ pub(crate) async fn resources(client: &Client) -> Result<Vec<Found>, WriteError>
     let mut found: Vec<Found> = discovery
         .groups()
         .flat_map(kube::discovery::ApiGroup::recommended_resources)
-        .map(|(resource, capabilities)| Found {
-            is_namespaced: capabilities.scope == Scope::Namespaced,
-            verbs: capabilities.operations,
-            resource,
+        .map(|(resource, capabilities)| {
+            Found::new(resource, capabilities.scope, capabilities.operations)
         })
         .collect();
     found.sort_by_key(|found| (found.resource.group.clone(), found.resource.plural.clone()));

@@ -58,7 +58,7 @@ fn shrink_old(work: &mut Work<'_>) {
     }
     let Some(new) = work.new else { return };
     let least = work.replicas - work.bounds.unavailable_max;
-    let new_unavailable = work.sets[new].wanted() - work.sets[new].available();
+    let new_unavailable = work.sets[new].wanted() - work.sets[new].safe();
     let spare = work.sum(Set::wanted) - least - new_unavailable;
     if spare <= 0 {
         return;
@@ -66,14 +66,14 @@ fn shrink_old(work: &mut Work<'_>) {
     let mut left = spare;
     for index in &old {
         let set = &work.sets[*index];
-        let unhealthy = (set.wanted() - set.available()).clamp(0, left);
+        let unhealthy = (set.wanted() - set.safe()).min(left);
         if unhealthy > 0 {
             left -= unhealthy;
             let size = set.wanted() - unhealthy;
             work.resize(*index, size);
         }
     }
-    let mut left = work.sum(Set::available) - least;
+    let mut left = work.sum(Set::safe) - least;
     for index in &old {
         let gone = work.sets[*index].wanted().min(left);
         if gone <= 0 {

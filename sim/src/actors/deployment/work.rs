@@ -93,6 +93,12 @@ impl Set {
             .unwrap_or(0)
     }
 
+    /// The pods that are available and not told to go. The count of a set that was just shrunk is from before: with it,
+    /// two changes of template in a row would send away pods that are needed.
+    pub(crate) fn safe(&self) -> i32 {
+        self.available().min(self.wanted())
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }

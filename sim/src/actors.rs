@@ -1,4 +1,5 @@
-//! The controllers of the cluster: scheduler, ReplicaSet, Deployment, EndpointSlice, namespace, ServiceAccount, garbage.
+//! The controllers of the cluster: scheduler, ReplicaSet, Deployment, EndpointSlice, namespace, ServiceAccount, root
+//! certificate, node taints, garbage.
 //!
 //! In: the objects of an API server, through a kube client and nothing else. Out: writes through the same client. Each
 //! actor decides in a pure step over what it observed and acts in a short driver, so that the same code runs in real
@@ -11,6 +12,7 @@ mod endpoint_slice;
 mod event;
 mod garbage;
 mod namespace;
+mod node_taint;
 mod owner;
 mod pod;
 mod queue;
@@ -90,6 +92,7 @@ pub fn start_all(client: &Client, options: Options) -> Actors {
     actors.spawn("deployment", deployment::run(context.clone()));
     actors.spawn("scheduler", scheduler::run(context.clone()));
     actors.spawn("namespace", namespace::run(context.clone()));
+    actors.spawn("node_taint", node_taint::run(context.clone()));
     actors.spawn("service_account", service_account::run(context.clone()));
     actors.spawn("root_certificate", root_certificate::run(context.clone()));
     let garbage_rng = SmallRng::seed_from_u64(rng.next_u64());

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
 };
 
+use super::super::node_taint::{NOT_READY, UNSCHEDULABLE};
 use super::super::owner;
 use super::super::pod;
 
@@ -87,7 +88,7 @@ fn misfit(spec: &PodSpec, node: &Node, load: &Load<'_>) -> Option<Misfit> {
             .into_iter()
             .any(|toleration| tolerates(toleration, &taint))
         {
-            return Some(if taint.key == "node.kubernetes.io/unschedulable" {
+            return Some(if taint.key == UNSCHEDULABLE {
                 Misfit::Unschedulable
             } else {
                 let value = taint.value.unwrap_or_default();
@@ -121,10 +122,10 @@ fn taints(node: &Node) -> Vec<Taint> {
         ..Taint::default()
     };
     if spec.and_then(|spec| spec.unschedulable) == Some(true) {
-        taints.push(no_schedule("node.kubernetes.io/unschedulable"));
+        taints.push(no_schedule(UNSCHEDULABLE));
     }
     if !is_ready(node) {
-        taints.push(no_schedule("node.kubernetes.io/not-ready"));
+        taints.push(no_schedule(NOT_READY));
     }
     taints
 }

@@ -22,7 +22,11 @@ pub fn route(table: &Table, url: &Uri) -> Result<Option<RouteId>, ProxyError> {
         .map(HostName::comparable)
         .transpose()
         .map_err(|error| ProxyError::BadHost(error.into()))?;
-    Ok(route::route(table, host.as_deref(), &for_matching(url.path())?))
+    Ok(route::route(
+        table,
+        host.as_deref(),
+        &for_matching(url.path())?,
+    ))
 }
 
 /// The certificate for a client that asks for the host of this URL.

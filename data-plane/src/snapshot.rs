@@ -226,3 +226,87 @@ impl Gone {
         self.tenants.iter().for_each(|handles| handles.retire());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::table::{Backend, Protocol, TableBuilder};
+
+    /// A table with these Ingresses, each with a Service of its name.
+    fn table(names: impl IntoIterator<Item = String>) -> Table {
+        let mut builder = TableBuilder::new();
+        for name in names {
+            let id = builder.backend(Backend {
+                name: BackendName {
+                    namespace: "team".into(),
+                    service: name.as_str().into(),
+                    port: "80".into(),
+                },
+                protocol: Protocol::Http1,
+                endpoints: Vec::new(),
+            });
+            let (tenant, ingress) = ("team".into(), name.into());
+            builder.route(RouteOwner { tenant, ingress }, id);
+        }
+        builder.build()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn position(snapshot: &Snapshot, service: &str) -> usize {
+        let routes = snapshot.table.routes().iter();
+        let backend = |id| snapshot.table.backend(id);
+        let ids = routes.map(|route| route.backend);
+        let id = ids
+            .into_iter()
+            .find(|&id| &*backend(id).name.service == service);
+        snapshot
+            .position(id.unwrap())
+            .fetch_add(1, Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_backend_keeps_its_position_while_others_come_and_go() {
+        let cell = SnapshotCell::new(Metrics::register(&mut Registry::default()));
+        assert_eq!(cell.publish(table(names(&["b"]))), 1);
+        assert_eq!(position(&cell.load_full(), "b"), 0);
+        assert_eq!(cell.publish(table(names(&["a", "b", "c"]))), 2);
+        assert_eq!(position(&cell.load_full(), "b"), 1);
+        assert_eq!(position(&cell.load_full(), "a"), 0);
+        cell.publish(table(names(&["a"])));
+        cell.publish(table(names(&["b"])));
+        assert_eq!(position(&cell.load_full(), "b"), 0, "a new one begins anew");
+    }
+
+    #[test]
+    fn owners_beyond_the_limit_share_one_series_and_known_ones_keep_theirs() {
+        let mut registry = Registry::default();
+        let cell = SnapshotCell::new(Metrics::register(&mut registry));
+        let known = format!("z{OWNERS_MAX}");
+        cell.publish(table([known.clone()]));
+        let many = (1..=OWNERS_MAX).map(|number| format!("i{number:06}"));
+        cell.publish(table(many.chain([known.clone()])));
+        let snapshot = cell.load_full();
+        for handles in &snapshot.live.of_route {
+            handles.ended(200, std::time::Duration::ZERO);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let count = |label: &str| {
+            let sample = format!("requests_total{{tenant=\"{label}\"");
+            text.lines()
+                .filter(|line| line.starts_with(&sample))
+                .count()
+        };
+        assert_eq!(count("team"), OWNERS_MAX);
+        assert_eq!(count(OVERFLOW), 1);
+        assert!(text.contains(&format!("ingress=\"{known}\"")));
+        assert!(text.contains("metrics_owners_overflowed 1\n"));
+    }
+}

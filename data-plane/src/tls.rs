@@ -48,7 +48,10 @@ pub(crate) fn is_no_certificate(error: &io::Error) -> bool {
 }
 
 /// The certificate for a name; none: for clients that send no name.
-pub(crate) fn choose<'c>(certificates: &'c Certificates, name: Option<&HostName>) -> Option<&'c Certificate> {
+pub(crate) fn choose<'c>(
+    certificates: &'c Certificates,
+    name: Option<&HostName>,
+) -> Option<&'c Certificate> {
     let named = name.and_then(|name| {
         let exact = certificates.exact.get(name);
         exact.or_else(|| certificates.wildcard.get(name.parent()?))

@@ -16,6 +16,7 @@ use crate::access_log::{Sampler, Switch};
 use crate::clock::DateCache;
 use crate::config::Config;
 use crate::drain;
+use crate::head::via;
 use crate::listener::{self, Scheme};
 use crate::metrics::{Metrics, OwnerHandles};
 use crate::net::{Listener as _, Net};
@@ -60,6 +61,7 @@ pub(crate) struct Context<N: Net> {
     pub(crate) date: DateCache,
     pub(crate) sampler: Sampler,
     pub(crate) server: HeaderValue,
+    pub(crate) via: via::Entries,
     /// Metric handles of connections that end before they have a request.
     pub(crate) unrouted: Arc<OwnerHandles>,
 }
@@ -130,6 +132,7 @@ impl<N: Net> Worker<N> {
             date: DateCache::default(),
             sampler: Sampler::default(),
             server: HeaderValue::from_static(shared.config.tier),
+            via: via::Entries::new(shared.config.tier),
             unrouted: shared.cell.unrouted(),
             shared,
         };

@@ -26,15 +26,37 @@ pub(crate) fn check(headers: &HeaderMap, tier: &str) -> Result<(), ProxyError> {
     }
 }
 
-/// Adds this tier.
-pub(crate) fn add(headers: &mut HeaderMap, received: Version, tier: &str) {
-    let version = match received {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        _ => "1.1",
-    };
-    if let Ok(value) = HeaderValue::try_from(format!("{version} {tier}")) {
-        headers.append(VIA, value);
+/// The entry of this tier, by the version of the request that it received. Made once.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+// === impl Entries ===
+
+impl Entries {
+    pub(crate) fn new(tier: &str) -> Self {
+        let entry = |version| {
+            HeaderValue::try_from(format!("{version} {tier}"))
+                .expect("the name of a tier is a token, as its type is a literal of ours")
+        };
+        Self {
+            http10: entry("1.0"),
+            http11: entry("1.1"),
+            http2: entry("2.0"),
+        }
+    }
+
+    /// Adds this tier.
+    pub(crate) fn add(&self, headers: &mut HeaderMap, received: Version) {
+        let entry = match received {
+            Version::HTTP_10 => &self.http10,
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http11,
+        };
+        headers.append(VIA, entry.clone());
     }
 }
 
@@ -44,6 +66,7 @@ mod tests {
 
     #[test]
     fn the_fifth_pass_of_the_same_tier_is_a_loop() {
+        let entries = Entries::new("tiergate-cluster");
         let mut headers = HeaderMap::new();
         headers.append(
             VIA,
@@ -51,7 +74,7 @@ mod tests {
         );
         for pass in 0..3 {
             assert!(check(&headers, "tiergate-cluster").is_ok(), "{pass}");
-            add(&mut headers, Version::HTTP_2, "tiergate-cluster");
+            entries.add(&mut headers, Version::HTTP_2);
         }
         assert!(check(&headers, "tiergate-cluster").is_err());
         assert!(check(&headers, "tiergate-namespace").is_ok());

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use rand::Rng;
 
 use crate::error::{BadHost, ProxyError};
-use crate::head::{forwarded, hop, via};
+use crate::head::{forwarded, hop};
 use crate::http::Session;
 use crate::net::Net;
 use crate::table::Protocol;
@@ -37,7 +37,7 @@ pub(super) fn prepare<N: Net>(
     let new_id = || request_id(&mut *session.context.rng.borrow_mut());
     forwarded::rewrite(&mut parts.headers, &session.client, &host, new_id);
     if config.via {
-        via::add(&mut parts.headers, parts.version, config.tier);
+        session.context.via.add(&mut parts.headers, parts.version);
     }
     if asked.trailers {
         parts

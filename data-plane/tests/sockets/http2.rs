@@ -1,6 +1,6 @@
 //! HTTP/2 from clients and to endpoints, gRPC's shape of it included.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -55,6 +55,11 @@ fn request(path: &str) -> http::request::Builder {
 
 /// An h2c endpoint that answers like a gRPC server, and a record of the heads that it received.
 async fn grpc() -> (SocketAddr, Rc<RefCell<Vec<http::request::Parts>>>) {
+    grpc_for(usize::MAX).await
+}
+
+/// The same, but each connection ends (GOAWAY) after so many requests.
+async fn grpc_for(requests_max: usize) -> (SocketAddr, Rc<RefCell<Vec<http::request::Parts>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let heads = Rc::new(RefCell::new(Vec::new()));
@@ -62,13 +67,26 @@ async fn grpc() -> (SocketAddr, Rc<RefCell<Vec<http::request::Parts>>>) {
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let log = log.clone();
+            let served = Rc::new(Cell::new(0));
+            let counted = served.clone();
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let log = log.clone();
+                counted.set(counted.get() + 1);
                 async move { Ok::<_, Infallible>(answer(request, &log).await) }
             });
             let serving = hyper::server::conn::http2::Builder::new(Local)
                 .serve_connection(TokioIo::new(stream), service);
-            tokio::task::spawn_local(serving);
+            tokio::task::spawn_local(async move {
+                let mut serving = std::pin::pin!(serving);
+                std::future::poll_fn(|cx| {
+                    let ended = serving.as_mut().poll(cx);
+                    if served.get() >= requests_max {
+                        serving.as_mut().graceful_shutdown();
+                    }
+                    ended
+                })
+                .await
+            });
         }
     });
     (address, heads)
@@ -280,6 +298,44 @@ fn rapid_resets_end_the_connection() {
         proxy
             .until("tiergate_requests_in_flight{tenant=\"team\"}", 0.0)
             .await;
+    });
+}
+
+#[test]
+fn a_head_without_end_is_not_collected() {
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+        // HEADERS without END_HEADERS, and CONTINUATION frames for ever (CVE-2024-27316).
+        client
+            .send([0, 0, 3, 1, 1, 0, 0, 0, 1, 0x82, 0x84, 0x86])
+            .await;
+        let field = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
+        let length = u8::try_from(field.len()).expect("a short frame");
+        let frame = [&[0, 0, length, 9, 0, 0, 0, 0, 1][..], &field].concat();
+        for _ in 0..20 {
+            client.send(frame.repeat(100)).await;
+        }
+        let rest = client.rest().await;
+        assert!(rest.len() < 10_000, "{}", rest.len());
+        assert_eq!(endpoint.received().len(), 0);
+        proxy.until("tiergate_client_connections", 0.0).await;
+    });
+}
+
+#[test]
+fn a_shared_connection_that_ended_is_replaced() {
+    run(async {
+        let (address, heads) = grpc_for(1).await;
+        let proxy = proxy(config(), table(Protocol::H2c, &[address])).await;
+        for n in 1..=10 {
+            let response = get(proxy.http, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+            assert_eq!(response.status, 200, "request {n}");
+            assert_eq!(heads.borrow().len(), n);
+        }
     });
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
 use tiergate_data_plane::host::HostName;
 use tiergate_data_plane::table::{
     Certificate, Certificates, PathMatch, Protocol, Table, TableBuilder,
@@ -52,13 +52,26 @@ fn table(endpoint: SocketAddr, certificates: Certificates) -> Table {
     builder.build()
 }
 
-pub(crate) async fn handshake(
+async fn handshake(
     to: SocketAddr,
     name: &str,
     root: &CertificateDer<'static>,
     alpn: &[&str],
     version: &'static rustls::SupportedProtocolVersion,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = client_config(root, alpn, version);
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let stream = TcpStream::connect(to).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+fn client_config(
+    root: &CertificateDer<'static>,
+    alpn: &[&str],
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -68,11 +81,7 @@ pub(crate) async fn handshake(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let stream = TcpStream::connect(to).await?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    config
 }
 
 fn name(text: &str) -> HostName {
@@ -132,6 +141,35 @@ fn the_most_special_certificate_is_shown_and_a_new_one_at_once() {
             200,
             "a running connection keeps its own"
         );
+    });
+}
+
+#[test]
+fn a_session_is_resumed() {
+    run(async {
+        let endpoint = echo().await;
+        let made = make("a.example", 1);
+        let certificates = Certificates {
+            default: Some(made.certificate.clone()),
+            ..Certificates::default()
+        };
+        let proxy = proxy(config(), table(endpoint.address, certificates)).await;
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            let config = Arc::new(client_config(&made.der, &[], version));
+            let mut kinds = Vec::new();
+            for _ in 0..2 {
+                let name = ServerName::try_from("a.example").expect("a name");
+                let stream = TcpStream::connect(proxy.https).await.expect("connected");
+                let connecting = TlsConnector::from(config.clone()).connect(name, stream);
+                let mut client = Client::of(connecting.await.expect("a handshake"));
+                // Tickets come with the first data.
+                client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+                assert_eq!(client.response().await.status, 200);
+                kinds.push(client.stream.get_ref().1.handshake_kind());
+            }
+            let [first, second] = [HandshakeKind::Full, HandshakeKind::Resumed];
+            assert_eq!(kinds, [Some(first), Some(second)], "{version:?}");
+        }
     });
 }
 

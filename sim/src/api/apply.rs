@@ -212,7 +212,7 @@ fn check(kind: &str, applied: &Value) -> Result<(), Error> {
     }
     match Typed::root(kind, applied).mistyped(applied, String::new()) {
         Some(why) => refused(why),
-        None => report.wrong.map_or(Ok(()), |why| refused(why)),
+        None => report.wrong.map_or(Ok(()), refused),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::{Answer, Call};
 use super::resources::{Resource, Subresource};
@@ -289,5 +289,13 @@ fn check_applied(call: &Call, sent: &Value) -> Result<(), Failure> {
 }
 
 fn apply_failure(error: &apply::Error) -> Failure {
-    Failure::plain_internal(error.to_string())
+    match error {
+        apply::Error::Conflict { message, causes } => {
+            let causes = causes.iter().map(
+                |one| json!({"reason": one.reason, "message": one.message, "field": one.field}),
+            );
+            Failure::apply_conflict(message.clone(), &causes.collect::<Vec<_>>())
+        }
+        apply::Error::Mistyped(_) => Failure::plain_internal(error.to_string()),
+    }
 }

@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 
 use crate::config::{Common, Invalid, Stop};
 use crate::explain::{self, Documents};
-use crate::failure::Failure;
+use crate::failure::{Failure, with_causes};
 use crate::platform::{Platform, kube_client};
 use crate::scope::Scope;
 use crate::telemetry;
@@ -204,22 +204,6 @@ async fn platform(common: &Common) -> Result<Platform<TokioNet>, Failure> {
         client,
         seed: rand::RngCore::next_u64(&mut SmallRng::from_os_rng()),
     })
-}
-
-/// An error with its causes, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many errors repeat their cause in their own text.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text.replace('\n', " ")
 }
 
 // === impl Signals ===

@@ -50,6 +50,7 @@ pub struct ControlPlane {
     cell: Arc<SnapshotCell>,
     metrics: Metrics,
     watch_metrics: watches::Metrics,
+    unlisted: watches::Unlisted,
     state: Arc<Mutex<State>>,
     synced: watch::Sender<bool>,
 }
@@ -74,7 +75,13 @@ impl ControlPlane {
     ) -> (Self, Handle) {
         let (sender, receiver) = watch::channel(false);
         let state = Arc::new(Mutex::new(State::default()));
-        let handle = Handle::new(receiver, Arc::clone(&state), Arc::clone(&cell));
+        let unlisted = watches::Unlisted::new(watches::kinds(&scope));
+        let handle = Handle::new(
+            receiver,
+            unlisted.clone(),
+            Arc::clone(&state),
+            Arc::clone(&cell),
+        );
         let control_plane = Self {
             client: platform.client.clone(),
             seed: platform.seed,
@@ -82,6 +89,7 @@ impl ControlPlane {
             cell,
             metrics: Metrics::register(registry),
             watch_metrics: watches::Metrics::register(registry),
+            unlisted,
             state,
             synced: sender,
         };
@@ -97,6 +105,7 @@ impl ControlPlane {
             &self.scope,
             self.seed,
             &self.watch_metrics,
+            &self.unlisted,
             &sender,
         );
         tokio::select! {

@@ -18,6 +18,7 @@
 
 mod backoff;
 mod metrics;
+mod unlisted;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::failure::with_causes;
 use crate::objects::certificate::SECRET_TYPE;
 use crate::objects::{Change, Kind, OBJECTS_MAX, Object};
 use crate::platform::derive_rng;
@@ -43,6 +45,7 @@ use crate::scope::Scope;
 use backoff::Backoff;
 pub(crate) use metrics::Metrics;
 use metrics::{EventType, Restart};
+pub(crate) use unlisted::Unlisted;
 
 /// How long the API server is asked to keep a watch.
 pub(crate) const WATCH_TIMEOUT_SECONDS: u32 = 25;
@@ -84,6 +87,7 @@ pub(crate) fn start(
     scope: &Scope,
     seed: u64,
     metrics: &Metrics,
+    unlisted: &Unlisted,
     news: &mpsc::Sender<News>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -93,6 +97,7 @@ pub(crate) fn start(
             fields: (kind == Kind::Secret).then(|| format!("type={SECRET_TYPE}")),
             backoff: Backoff::new(derive_rng(seed, &format!("watch {kind}"))),
             metrics: metrics.clone(),
+            unlisted: unlisted.clone(),
             news: news.clone(),
         };
         let client = client.clone();
@@ -144,6 +149,7 @@ struct Source {
     fields: Option<String>,
     backoff: Backoff<SmallRng>,
     metrics: Metrics,
+    unlisted: Unlisted,
     news: mpsc::Sender<News>,
 }
 
@@ -196,12 +202,15 @@ impl Source {
             match self.list_once(api).await {
                 Ok((objects, version)) => {
                     self.metrics.heard(self.kind, EventType::List);
+                    self.unlisted.listed(self.kind);
                     self.send(Change::Replace(self.kind, objects)).await?;
                     return Ok(version);
                 }
                 Err(error) => {
-                    tracing::warn!(kind = %self.kind, %error, reason = "list_failed", "cannot list objects; trying again");
+                    let error = with_causes(error.as_ref());
+                    tracing::warn!(kind = %self.kind, error, reason = "list_failed", "cannot list objects; trying again");
                     self.metrics.restarted(self.kind, Restart::ListFailed);
+                    self.unlisted.failed(self.kind, &error);
                     sleep(self.backoff.next_delay()).await;
                 }
             }
@@ -343,7 +352,8 @@ impl Source {
         if let kube::Error::Api(status) = error {
             return self.refused(status);
         }
-        tracing::warn!(kind = %self.kind, %error, reason = "watch_failed", "the watch broke; trying again");
+        let error = with_causes(error);
+        tracing::warn!(kind = %self.kind, error, reason = "watch_failed", "the watch broke; trying again");
         End::Failed(Restart::WatchFailed)
     }
 

@@ -140,9 +140,21 @@ async fn it_waits_for_the_api_server_and_says_so_and_ends_with_code_0() {
         .to_owned();
     let event = tier.event("cannot list objects").await;
     assert_eq!(event["reason"], "list_failed", "{event}");
+    assert!(
+        event["error"]
+            .as_str()
+            .unwrap()
+            .contains("Connection refused"),
+        "{event}"
+    );
+    // Which kind is missing, and why.
+    let missing = format!(
+        "\n      {}: ServiceError: ",
+        event["kind"].as_str().unwrap()
+    );
     let ready = get(&admin, "/readyz").await;
     assert!(
-        ready.starts_with("HTTP/1.1 503") && ready.contains("[-] kubernetes"),
+        ready.starts_with("HTTP/1.1 503") && ready.contains(&missing),
         "{ready}"
     );
     assert!(get(&admin, "/livez").await.starts_with("HTTP/1.1 200"));

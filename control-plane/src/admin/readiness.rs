@@ -37,7 +37,11 @@ impl Readiness {
         let kubernetes = if control_plane.is_synced() {
             Ok("read in full".to_owned())
         } else {
-            Err("not read in full yet".to_owned())
+            let unlisted = control_plane.unlisted().into_iter();
+            let reasons: Vec<_> = unlisted
+                .map(|(kind, reason)| format!("\n      {kind}: {}", reason.replace('\n', " ")))
+                .collect();
+            Err(format!("not read in full yet{}", reasons.concat()))
         };
         let listeners = match stage {
             STARTING => Err("not bound yet; they wait for the objects".to_owned()),

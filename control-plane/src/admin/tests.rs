@@ -188,6 +188,10 @@ async fn readiness_says_what_is_missing() {
     let port = port(None).await;
     expect_test::expect![[r#"
         [-] kubernetes: not read in full yet
+              Ingress: no answer yet
+              Service: no answer yet
+              EndpointSlice: no answer yet
+              Secret: no answer yet
         [-] listeners: not bound yet; they wait for the objects
         [+] process: stays
         not ready
@@ -198,6 +202,10 @@ async fn readiness_says_what_is_missing() {
     assert_eq!(status, 503);
     expect_test::expect![[r#"
         [-] kubernetes: not read in full yet
+              Ingress: no answer yet
+              Service: no answer yet
+              EndpointSlice: no answer yet
+              Secret: no answer yet
         [+] listeners: bound
         [+] process: stays
         not ready
@@ -209,6 +217,10 @@ async fn readiness_says_what_is_missing() {
     assert_eq!(status, 503);
     expect_test::expect![[r#"
         [-] kubernetes: not read in full yet
+              Ingress: no answer yet
+              Service: no answer yet
+              EndpointSlice: no answer yet
+              Secret: no answer yet
         [+] listeners: bound
         [-] process: draining
         not ready

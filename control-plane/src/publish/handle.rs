@@ -2,6 +2,7 @@
 //!
 //! In: the state that the loop writes. Out: whether it is synced, and twins for `/debug`. It changes nothing.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -10,12 +11,15 @@ use tiergate_data_plane::snapshot::SnapshotCell;
 use tokio::sync::watch;
 
 use super::{State, lock};
+use crate::objects::Kind;
 use crate::twin;
+use crate::watch::Unlisted;
 
 /// What others may ask of the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     synced: watch::Receiver<bool>,
+    unlisted: Unlisted,
     state: Arc<Mutex<State>>,
     cell: Arc<SnapshotCell>,
 }
@@ -25,11 +29,13 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         synced: watch::Receiver<bool>,
+        unlisted: Unlisted,
         state: Arc<Mutex<State>>,
         cell: Arc<SnapshotCell>,
     ) -> Self {
         Self {
             synced,
+            unlisted,
             state,
             cell,
         }
@@ -48,6 +54,12 @@ impl Handle {
         if synced.wait_for(|&synced| synced).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The kinds that have never been listed, with what the last try said. Empty once [`Self::is_synced`].
+    #[must_use]
+    pub fn unlisted(&self) -> BTreeMap<Kind, String> {
+        self.unlisted.reasons()
     }
 
     /// The objects as they are read.

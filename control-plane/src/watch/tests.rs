@@ -22,6 +22,7 @@ impl World {
             fields: None,
             backoff: Backoff::new(derive_rng(7, "test")),
             metrics: Metrics::register(&mut metrics),
+            unlisted: Unlisted::default(),
             news: sender,
         };
         let mut tasks = JoinSet::new();
@@ -263,7 +264,7 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
         namespace: Some("shop".to_owned()),
         ..Scope::default()
     };
-    let tasks = start(&client, &scope, 1, &metrics, &sender);
+    let tasks = start(&client, &scope, 1, &metrics, &Unlisted::default(), &sender);
     let mut paths = Vec::new();
     for _ in 0..tasks.len() {
         let call = calls.recv().await.unwrap();
@@ -287,7 +288,7 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
 
     scope.namespace = None;
     scope.reads_ingress_classes = true;
-    let tasks = start(&client, &scope, 1, &metrics, &sender);
+    let tasks = start(&client, &scope, 1, &metrics, &Unlisted::default(), &sender);
     let mut paths = Vec::new();
     while paths.len() < tasks.len() {
         paths.push(calls.recv().await.unwrap().path);

@@ -1,4 +1,5 @@
 //! The controllers against the API server of this crate, over loopback; [`cluster`] plays the kubelet.
+#![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
 mod cluster;
 

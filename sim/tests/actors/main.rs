@@ -67,6 +67,49 @@ async fn endpoints(slices: &Api<EndpointSlice>) -> Vec<String> {
     letters
 }
 
+/// Deletes the deployment in the foreground and the service, and waits for all that they own.
+async fn delete_all(cluster: &Cluster, namespace: &str) {
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client(), namespace);
+    let sets: Api<ReplicaSet> = Api::namespaced(cluster.client(), namespace);
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), namespace);
+    let services: Api<Service> = Api::namespaced(cluster.client(), namespace);
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.client(), namespace);
+    let foreground = DeleteParams::foreground();
+    deployments.delete("web", &foreground).await.unwrap();
+    eventually("the deployment is gone", async || {
+        deployments
+            .get_opt("web")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    assert_eq!(
+        sets.list(&ListParams::default()).await.unwrap().items.len(),
+        0
+    );
+    assert_eq!(
+        pods.list(&ListParams::default()).await.unwrap().items.len(),
+        0,
+        "foreground: the pods went first"
+    );
+    services
+        .delete("web", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the slices go with the service", async || {
+        slices
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+            .then_some(())
+    })
+    .await;
+}
+
 async fn merge(api: &Api<Deployment>, name: &str, patch: Value) {
     let params = PatchParams::default();
     api.patch(name, &params, &Patch::Strategic(patch))
@@ -117,41 +160,7 @@ async fn a_deployment_becomes_pods_on_nodes_and_endpoints_and_goes_with_all_of_i
     })
     .await;
 
-    let foreground = DeleteParams::foreground();
-    deployments.delete("web", &foreground).await.unwrap();
-    eventually("the deployment is gone", async || {
-        deployments
-            .get_opt("web")
-            .await
-            .unwrap()
-            .is_none()
-            .then_some(())
-    })
-    .await;
-    let sets: Api<ReplicaSet> = Api::namespaced(cluster.client(), &namespace);
-    assert_eq!(
-        sets.list(&ListParams::default()).await.unwrap().items.len(),
-        0
-    );
-    assert_eq!(
-        pods.list(&ListParams::default()).await.unwrap().items.len(),
-        0,
-        "foreground: the pods went first"
-    );
-    services
-        .delete("web", &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the slices go with the service", async || {
-        slices
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-            .then_some(())
-    })
-    .await;
+    delete_all(&cluster, &namespace).await;
     cluster.stop().await;
 }
 

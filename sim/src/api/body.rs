@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::resources::Resource;
+use super::schema::types::types;
 use super::status::Failure;
 use super::{custom, protobuf, schema};
 
@@ -39,14 +40,21 @@ pub(crate) fn value(call: &Call) -> Result<Value, Failure> {
     match call.content_type.as_str() {
         "" | "application/json" => serde_json::from_slice(&call.body).map_err(|error| {
             Failure::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): {error}",
+                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
                 call.resource().kind
             ))
         }),
         "application/yaml" => serde_norway::from_slice(&call.body)
             .map_err(|error| Failure::bad_request(format!("yaml: {error}"))),
         "application/vnd.kubernetes.protobuf" => {
-            protobuf::decode(&call.body).map_err(|error| Failure::bad_request(error.to_string()))
+            protobuf::decode(&call.body).map_err(|error| {
+                let text = String::from_utf8_lossy(&call.body);
+                Failure::bad_request(format!(
+                    "the object provided is unrecognized (must be of type {}): {error} ({})",
+                    call.resource().kind,
+                    summary(&text)
+                ))
+            })
         }
         _ => Err(Failure::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
@@ -58,7 +66,7 @@ pub(crate) fn value(call: &Call) -> Result<Value, Failure> {
 pub(crate) fn object(call: &Call, warnings: &mut Vec<String>) -> Result<Value, Failure> {
     let resource = call.resource();
     let mut object = value(call)?;
-    check_kind(resource, &mut object)?;
+    check_kind(resource, &mut object, &String::from_utf8_lossy(&call.body))?;
     let unknown = faults(resource, &mut object, &call.body)?;
     match strictness(call) {
         Strictness::Strict if !unknown.is_empty() => Err(Failure::bad_request(format!(
@@ -76,8 +84,7 @@ pub(crate) fn object(call: &Call, warnings: &mut Vec<String>) -> Result<Value, F
     }
 }
 
-fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
-    let shown = object.to_string();
+fn check_kind(resource: &Resource, object: &mut Value, text: &str) -> Result<(), Failure> {
     let Some(fields) = object.as_object_mut() else {
         return Err(Failure::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
@@ -97,25 +104,58 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
         .to_owned();
     if resource.is_custom() && kind.is_empty() {
         return Err(Failure::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}'",
-            resource.kind
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{text}' ({})",
+            resource.kind,
+            summary(text)
         )));
     }
     let expected = resource.group_version();
-    if !kind.is_empty() && kind != resource.kind
-        || !group_version.is_empty() && group_version != expected
-    {
+    let version = if group_version.is_empty() {
+        &expected
+    } else {
+        &group_version
+    };
+    let sent_kind = if kind.is_empty() {
+        &resource.kind
+    } else {
+        &kind
+    };
+    if *sent_kind != resource.kind || *version != expected {
+        let is_known = types().kind(version, sent_kind).is_some();
+        let why = if is_known {
+            let package = if resource.group.is_empty() {
+                "core"
+            } else {
+                &resource.group
+            };
+            format!(
+                "converting ({}.{sent_kind}) to ({package}.{}): unknown conversion",
+                version.replace('/', "."),
+                resource.kind
+            )
+        } else {
+            format!(
+                "no kind {sent_kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            )
+        };
         return Err(Failure::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: converting ({group_version}.{kind}) to ({expected}.{}): \
-             unknown conversion",
-            group_version.rsplit('/').next().unwrap_or_default(),
-            resource.kind,
+            "{sent_kind} in version {:?} cannot be handled as a {}: {why}",
+            version.rsplit('/').next().unwrap_or_default(),
             resource.kind
         )));
     }
     fields.insert("kind".to_owned(), json!(resource.kind));
     fields.insert("apiVersion".to_owned(), json!(expected));
     Ok(())
+}
+
+/// The beginning of a body, as complaints show it.
+fn summary(text: &str) -> String {
+    const SHOWN_MAX: usize = 30;
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Drops the unknown fields of a custom object; the faults that strict decoding finds, as sentences. Fields of a wrong

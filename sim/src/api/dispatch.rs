@@ -16,8 +16,8 @@ use super::resources::{Offer, Subresource};
 use super::state::Shared;
 use super::status::Failure;
 use super::{
-    admission, deletion, discovery, openapi, patching, pods, read, request, review, scale, token,
-    watching, write,
+    deletion, discovery, openapi, patching, pods, read, request, review, scale, token, watching,
+    write,
 };
 
 /// What came of a request.
@@ -31,8 +31,7 @@ pub(crate) struct Outcome {
 /// Paths that are open to those who bring no token.
 const OPEN: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
 
-const REPRESENTATIONS: &str = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// Answers a request.
 pub(crate) async fn dispatch(shared: &Arc<Shared>, parts: &Parts, body: Bytes) -> Outcome {
@@ -172,16 +171,28 @@ async fn resource(
         body,
     };
     if form.is_none() {
-        return (
-            Some(call),
-            Err(Failure::not_acceptable_form(REPRESENTATIONS)),
-        );
+        let failure = not_acceptable(&call, accept);
+        return (Some(call), Err(failure));
     }
-    let mut answer = run(shared, &call).await;
-    if let (Ok(answer), Some(warning)) = (&mut answer, admission::deprecation(call.resource())) {
-        answer.warnings.push(warning.to_owned());
-    }
+    let answer = run(shared, &call).await;
     (Some(call), answer)
+}
+
+fn not_acceptable(call: &Call, accept: &str) -> Failure {
+    if Form::is_known_media_type(accept) {
+        return Failure::not_acceptable(format!(
+            "only the following media types are accepted: {MEDIA_TYPES}"
+        ));
+    }
+    let streams = match verb(&call.method, &call.target, &call.query) {
+        "watch" => {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        }
+        _ => "",
+    };
+    Failure::not_acceptable_form(format!(
+        "406: Not Acceptable\n\nAvailable representations: {MEDIA_TYPES}{streams}"
+    ))
 }
 
 /// The verb as the log and RBAC name it.

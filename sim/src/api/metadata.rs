@@ -95,9 +95,9 @@ fn check_namespace(call: &Call, object: &Value) -> Result<(), Failure> {
     if sent.is_empty() || sent == namespace {
         return Ok(());
     }
-    Err(Failure::bad_request(format!(
-        "the namespace of the provided object does not match the namespace sent on the request"
-    )))
+    Err(Failure::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
 }
 
 /// Checks what PUT asks of names and identity.
@@ -106,7 +106,10 @@ pub(crate) fn check_put(call: &Call, current: &Stored, object: &Value) -> Result
     let resource = call.resource();
     match name_of(object) {
         "" => {
-            return Err(Failure::bad_request("name must be provided"));
+            return Err(Failure::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.name()
+            )));
         }
         name if name != call.name() => return Err(name_differs(name, call.name())),
         _ => {}

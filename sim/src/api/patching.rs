@@ -53,7 +53,7 @@ pub fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let mut warnings = Vec::new();
     let old = present::view(resource, &current.value);
     let mut changed = change(call, &resource.kind, &old, &sent)?;
-    check_identity(call, &current, &changed)?;
+    check_identity(call, &current, &changed, &sent)?;
     check_fields(resource, call, &mut changed, &sent, &mut warnings)?;
     let object = if resource.group == "events.k8s.io" {
         events::to_core(&changed)
@@ -80,6 +80,11 @@ fn read_patch(call: &Call) -> Result<Value, Failure> {
         return serde_norway::from_slice(&call.body)
             .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")));
     }
+    if call.body.is_empty() {
+        return Err(Failure::bad_request(
+            "error decoding patch: unexpected end of JSON input",
+        ));
+    }
     serde_json::from_slice(&call.body).map_err(|error| {
         Failure::bad_request(format!("error decoding patch: json parse error: {error}"))
     })
@@ -103,17 +108,27 @@ fn change(call: &Call, kind: &str, current: &Value, sent: &Value) -> Result<Valu
     })
 }
 
-fn check_identity(call: &Call, current: &Stored, changed: &Value) -> Result<(), Failure> {
+fn check_identity(
+    call: &Call,
+    current: &Stored,
+    changed: &Value,
+    sent: &Value,
+) -> Result<(), Failure> {
     let resource = call.resource();
     let old = &current.value;
     if text(changed, "/kind") != resource.kind
         || text(changed, "/apiVersion") != resource.group_version()
     {
-        let kind = text(changed, "/kind");
-        return Err(Failure::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: converting to {} is not possible",
-            resource.version, resource.kind, resource.kind
-        )));
+        return Err(refused_patch(
+            call,
+            changed,
+            sent,
+            &format!(
+                "no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+                text(changed, "/kind"),
+                text(changed, "/apiVersion")
+            ),
+        ));
     }
     let name = metadata::name_of(changed);
     if name != metadata::name_of(old) {
@@ -138,14 +153,7 @@ fn check_fields(
     sent: &Value,
     warnings: &mut Vec<String>,
 ) -> Result<(), Failure> {
-    let refuse = |message: &str| {
-        let cause = Cause {
-            reason: "FieldValueInvalid",
-            message: format!("Invalid value: {:?}: {message}", sent.to_string()),
-            field: "patch".to_owned(),
-        };
-        Err(Failure::invalid_kind("", "", "", &[cause]))
-    };
+    let shown = changed.clone();
     let faults = match body::faults(resource, changed, b"") {
         Ok(faults) => faults,
         Err(failure) => {
@@ -153,18 +161,60 @@ fn check_fields(
             let reason = at
                 .and_then(|at| failure.message[at..].split_once(": "))
                 .map(|(_, reason)| reason);
-            return refuse(reason.unwrap_or(&failure.message));
+            return Err(refused_patch(
+                call,
+                changed,
+                sent,
+                reason.unwrap_or(&failure.message),
+            ));
         }
     };
     match body::strictness(call) {
         body::Strictness::Strict if !faults.is_empty() => {
-            refuse(&format!("strict decoding error: {}", faults.join(", ")))
+            let why = format!("strict decoding error: {}", faults.join(", "));
+            Err(refused_patch(call, &shown, sent, &why))
         }
         body::Strictness::Warn => {
             warnings.extend(faults);
             Ok(())
         }
         body::Strictness::Strict | body::Strictness::Ignore => Ok(()),
+    }
+}
+
+/// A patch whose result is no object of the kind. The real server shows the result, or a strategic patch in the way in
+/// which Go prints maps.
+fn refused_patch(call: &Call, changed: &Value, sent: &Value, why: &str) -> Failure {
+    let shown = if call.content_type == STRATEGIC_PATCH {
+        go_text(sent)
+    } else {
+        changed.to_string()
+    };
+    let cause = Cause {
+        reason: "FieldValueInvalid",
+        // A JSON text stands between quotation marks without escapes: it is for people.
+        message: format!("Invalid value: \"{shown}\": {why}"),
+        field: "patch".to_owned(),
+    };
+    Failure::invalid_kind("", "", "", &[cause])
+}
+
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)))
+                .collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 
@@ -180,13 +230,11 @@ fn server_side_apply(shared: &Shared, call: &Call, sent: &Value) -> Result<Answe
     })?;
     if let Some(first) = faults.first().filter(|_| !resource.is_custom()) {
         let field = first.trim_start_matches("unknown field ").trim_matches('"');
-        let place = call
-            .namespace()
-            .map_or_else(String::new, |namespace| format!("{namespace}/"));
+        let (namespace, group) = (text(sent, "/metadata/namespace"), &resource.group);
         return Err(Failure::plain_internal(format!(
-            "failed to create typed patch object ({place}{}; {}, Kind={}): .{field}: field not declared in schema",
-            call.name(),
-            resource.group_version(),
+            "failed to create typed patch object ({namespace}/{}; {group}/{}, Kind={}): .{field}: field not declared in schema",
+            metadata::name_of(sent),
+            resource.version,
             resource.kind
         )));
     }

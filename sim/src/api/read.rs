@@ -130,7 +130,8 @@ fn moment_of(call: &Call, version: &str, limit: usize) -> Result<(Moment, usize)
     }
     let version: u64 = version.parse().map_err(|_| {
         Failure::bad_request(format!(
-            "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing \
+             {version:?}: invalid syntax"
         ))
     })?;
     let how = call.query.text("resourceVersionMatch");
@@ -266,7 +267,11 @@ fn write_token(version: u64, last: &str) -> String {
 }
 
 fn read_token(text: &str) -> Result<Token, Failure> {
-    let refuse = |why: &str| Failure::bad_request(format!("continue key is not valid: {why}"));
+    let refuse = |why: &str| {
+        Failure::bad_request(format!(
+            "invalid continue token: continue key is not valid: {why}"
+        ))
+    };
     let bytes = URL_SAFE_NO_PAD
         .decode(text.trim_end_matches('='))
         .map_err(|error| refuse(&error.to_string()))?;

@@ -212,6 +212,16 @@ impl Form {
         accept.split(',').find_map(Self::of_range)
     }
 
+    /// Whether an `Accept` header names a media type that we have, though in a form that we have not.
+    pub(crate) fn is_known_media_type(accept: &str) -> bool {
+        let media_types = accept
+            .split(',')
+            .map(|range| range.split(';').next().unwrap_or_default().trim());
+        media_types
+            .into_iter()
+            .any(|one| matches!(one, "application/json" | "application/yaml" | "*/*"))
+    }
+
     fn of_range(range: &str) -> Option<Self> {
         let mut pieces = range.split(';').map(str::trim);
         let media_type = pieces.next()?;

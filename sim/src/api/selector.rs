@@ -429,7 +429,7 @@ fn check_key(key: &str) -> Result<(), String> {
     if is_label_name(name) && name.len() <= 63 {
         Ok(())
     } else {
-        Err(format!("key: Invalid value: {key:?}: {NAME_RULE}"))
+        Err(format!("<nil>: Invalid value: {key:?}: {NAME_RULE}"))
     }
 }
 

@@ -35,7 +35,7 @@ use super::call::{Answer, Call, Content};
 use super::state::Shared;
 use super::status::Failure;
 use super::store::to_json;
-use super::{dispatch, present};
+use super::{admission, dispatch, present};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4096;
@@ -157,11 +157,16 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         .add(dispatch::entry(&parts, "", outcome.call.as_ref(), code));
     let takes_gzip = takes_gzip(parts.headers.get(ACCEPT_ENCODING));
     let is_pretty = is_pretty(&parts);
+    let deprecation = outcome
+        .call
+        .as_ref()
+        .and_then(|call| admission::deprecation(call.resource()));
     let mut response = match outcome.answer {
         Ok(answer) => success(shared, outcome.call.as_ref(), answer, takes_gzip, is_pretty),
         Err(failure) => refusal(&failure, is_pretty),
     };
     add_usual_headers(shared, &mut response);
+    add_warnings(&mut response, deprecation);
     response
 }
 
@@ -206,6 +211,11 @@ fn success(
             }
         }
     };
+    add_warnings(&mut response, warnings.iter().map(String::as_str));
+    response
+}
+
+fn add_warnings<'a>(response: &mut Response<Body>, warnings: impl IntoIterator<Item = &'a str>) {
     for warning in warnings {
         let text = format!(
             "299 - \"{}\"",
@@ -215,7 +225,6 @@ fn success(
             response.headers_mut().append(WARNING, value);
         }
     }
-    response
 }
 
 fn refusal(failure: &Failure, is_pretty: bool) -> Response<Body> {

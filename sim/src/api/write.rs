@@ -306,7 +306,12 @@ fn keep_other_part(
             *object = old.clone();
             object["metadata"] = metadata;
             match (status, object.as_object_mut()) {
-                (Some(status), _) => object["status"] = status,
+                (Some(mut status), _) => {
+                    if resource.kind == "Pod" && status.get("qosClass").is_none() {
+                        status["qosClass"] = old["status"]["qosClass"].clone();
+                    }
+                    object["status"] = status;
+                }
                 (None, Some(fields)) => {
                     fields.remove("status");
                 }

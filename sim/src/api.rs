@@ -37,6 +37,7 @@ mod dispatch;
 mod events;
 mod metadata;
 mod openapi;
+mod parameters;
 mod patching;
 mod pods;
 mod present;

@@ -9,9 +9,8 @@ use std::net::Ipv4Addr;
 use rand::Rng as _;
 use serde_json::{Value, json};
 
-use super::call::Call;
 use super::resources::Resource;
-use super::state::{Shared, State, text};
+use super::state::{State, text};
 use super::status::Failure;
 use super::validate::Cause;
 
@@ -21,28 +20,16 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// Tries before the search goes through the range in order.
 const RANDOM_TRIES: usize = 64;
 
-/// Gives a Service what it needs.
-pub(crate) fn allocate(
-    shared: &Shared,
-    state: &mut State,
-    call: &Call,
-    _old: Option<&Value>,
-    service: &mut Value,
-) -> Result<(), Failure> {
-    let _ = (shared, call);
-    complete(state, service, None)
+/// Gives a new Service what it needs.
+pub(crate) fn allocate(state: &mut State, service: &mut Value) -> Result<(), Failure> {
+    complete(state, service)
 }
 
 /// Keeps what a Service had where the new form leaves it out, and gives or takes what changed with its type.
-pub(crate) fn reallocate(
-    state: &mut State,
-    call: &Call,
-    old: &Value,
-    service: &mut Value,
-) -> Result<(), Failure> {
-    let _ = call;
+pub(crate) fn reallocate(state: &mut State, old: &Value, service: &mut Value) -> Result<(), Failure> {
+    drop_what_came_with_the_type(old, service);
     keep(old, service);
-    complete(state, service, Some(old))
+    complete(state, service)
 }
 
 /// Refuses addresses that others have or that are outside the range.
@@ -200,18 +187,45 @@ fn wants_node_ports(service: &Value) -> bool {
     }
 }
 
-fn complete(state: &mut State, service: &mut Value, old: Option<&Value>) -> Result<(), Failure> {
-    let uid = text(service, "/metadata/uid").to_owned();
+/// What only the old type needed goes, unless the client has just asked for another value.
+fn drop_what_came_with_the_type(old: &Value, service: &mut Value) {
     let kind = text(service, "/spec/type").to_owned();
+    let is_reached_from_outside = matches!(kind.as_str(), "NodePort" | "LoadBalancer");
+    let is_local = text(service, "/spec/externalTrafficPolicy") == "Local";
+    let mut gone: Vec<&str> = Vec::new();
+    if !is_reached_from_outside {
+        gone.push("externalTrafficPolicy");
+    }
+    if kind != "LoadBalancer" {
+        gone.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if kind != "LoadBalancer" || !is_local {
+        gone.push("healthCheckNodePort");
+    }
     if kind == "ExternalName" {
-        let Some(spec) = service["spec"].as_object_mut() else {
-            return Ok(());
-        };
-        if old.is_some() {
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                spec.remove(field);
+        gone.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+    }
+    let was_reached_from_outside = wants_node_ports(old);
+    let known = ports(old);
+    let Some(spec) = service["spec"].as_object_mut() else { return };
+    for field in gone {
+        if spec.get(field) == old["spec"].get(field) {
+            spec.remove(field);
+        }
+    }
+    if was_reached_from_outside && !is_reached_from_outside {
+        let new = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+        for port in new.filter_map(Value::as_object_mut) {
+            if known.iter().any(|one| one.get("nodePort") == port.get("nodePort")) {
+                port.remove("nodePort");
             }
         }
+    }
+}
+
+fn complete(state: &mut State, service: &mut Value) -> Result<(), Failure> {
+    let uid = text(service, "/metadata/uid").to_owned();
+    if text(service, "/spec/type") == "ExternalName" {
         return Ok(());
     }
     if text(service, "/spec/clusterIP").is_empty() {
@@ -247,22 +261,25 @@ fn complete(state: &mut State, service: &mut Value, old: Option<&Value>) -> Resu
 }
 
 fn give_ports(state: &mut State, service: &mut Value, uid: &str) -> Result<(), Failure> {
-    let wants = wants_node_ports(service);
-    let is_load_balancer = text(service, "/spec/type") == "LoadBalancer";
     let mut used = used_ports(state, uid);
+    let needs_health_port = text(service, "/spec/type") == "LoadBalancer"
+        && text(service, "/spec/externalTrafficPolicy") == "Local"
+        && service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) == 0;
+    if needs_health_port {
+        let number = free_port(&mut state.random, &used)?;
+        used.insert((number, "TCP".to_owned()));
+        service["spec"]["healthCheckNodePort"] = json!(number);
+    }
+    if !wants_node_ports(service) {
+        return Ok(());
+    }
     let mut numbers: Vec<(u64, u16)> = Vec::new();
     let Some(ports) = service["spec"]["ports"].as_array_mut() else {
         return Ok(());
     };
     for port in ports.iter_mut().filter(|port| port.is_object()) {
         let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
-        if !wants && !is_load_balancer {
-            if let Some(fields) = port.as_object_mut() {
-                fields.remove("nodePort");
-            }
-            continue;
-        }
-        if !wants || port["nodePort"].as_u64().is_some_and(|number| number != 0) {
+        if port["nodePort"].as_u64().is_some_and(|number| number != 0) {
             continue;
         }
         // The same port number of another protocol gets the same node port.

@@ -9,7 +9,7 @@ use super::addresses;
 use super::call::Call;
 use super::metadata;
 use super::resources::Resource;
-use super::state::{Shared, State, text};
+use super::state::{State, text};
 use super::status::Failure;
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -23,7 +23,6 @@ const TOLERATION_SECONDS: u32 = 300;
 
 /// Adds to a new object, or refuses it.
 pub(crate) fn create(
-    shared: &Shared,
     state: &mut State,
     call: &Call,
     object: &mut Value,
@@ -48,7 +47,7 @@ pub(crate) fn create(
             object["spec"]["taints"] = json!(taints);
             Ok(())
         }
-        ("", "Service") => addresses::allocate(shared, state, call, None, object),
+        ("", "Service") => addresses::allocate(state, object),
         ("networking.k8s.io", "Ingress") => {
             set_default_class(state, object);
             Ok(())
@@ -66,7 +65,7 @@ pub(crate) fn update(
 ) -> Result<(), Failure> {
     let resource = call.resource();
     match (resource.group.as_str(), resource.kind.as_str()) {
-        ("", "Service") => addresses::reallocate(state, call, old, object),
+        ("", "Service") => addresses::reallocate(state, old, object),
         ("", "Namespace") => {
             let name = metadata::name_of(object).to_owned();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);

@@ -264,15 +264,6 @@ impl Options {
             "Orphan".clone_into(&mut options.propagation);
         }
         options.is_dry_run |= call.query.is_dry_run();
-        if !matches!(
-            options.propagation.as_str(),
-            "" | "Background" | "Foreground" | "Orphan"
-        ) {
-            return Err(Failure::bad_request(format!(
-                "invalid propagationPolicy {:?}: one of Foreground, Background, Orphan is needed",
-                options.propagation
-            )));
-        }
         Ok(options)
     }
 

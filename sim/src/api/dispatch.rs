@@ -16,7 +16,7 @@ use super::resources::{Offer, Subresource};
 use super::state::Shared;
 use super::status::Failure;
 use super::{
-    deletion, discovery, openapi, patching, pods, read, request, review, scale, token, watching,
+    deletion, discovery, openapi, parameters, patching, pods, read, request, review, scale, token, watching,
     write,
 };
 
@@ -214,6 +214,7 @@ pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static 
 async fn run(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Failure> {
     let verb = verb(&call.method, &call.target, &call.query);
     check_verb(call, verb)?;
+    parameters::check(verb, &call.query)?;
     match (call.target.subresource, verb) {
         (None | Some(Subresource::Status), "get") => read::get(shared, call).await,
         (None, "list") => read::list(shared, call).await,

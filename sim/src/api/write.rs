@@ -70,7 +70,7 @@ pub(crate) fn create_object(
     }
     prepare_kind(resource, &mut object);
     set_defaults(resource, &mut object);
-    admission::create(shared, state, call, &mut object)?;
+    admission::create(state, call, &mut object)?;
     set_defaults(resource, &mut object);
     if !resource.is_custom() {
         defaults::create(&resource.kind, &mut object);
@@ -248,14 +248,16 @@ fn check_changed(
     old: &Value,
     object: &Value,
 ) -> Result<(), Failure> {
-    let mut causes = metadata::changes(old, object);
-    causes.extend(match &resource.custom {
-        Some(custom) => custom::validate(custom, object),
-        None => {
-            let view = |value| super::present::view(resource, value);
-            validate::update(&resource.kind, &view(old), &view(object))
+    let view = |value| super::present::view(resource, value);
+    let causes = match (&resource.custom, call.target.subresource) {
+        (Some(custom), _) => {
+            let mut causes = metadata::changes(old, object);
+            causes.extend(custom::validate(custom, object));
+            causes
         }
-    });
+        (None, Some(Subresource::Status)) => validate::status(&resource.kind, old, object),
+        (None, _) => validate::update(&resource.kind, &view(old), &view(object)),
+    };
     if causes.is_empty() {
         return admission::validate_changed(state, resource, call.name(), old, object);
     }

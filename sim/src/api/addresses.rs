@@ -26,7 +26,11 @@ pub(crate) fn allocate(state: &mut State, service: &mut Value) -> Result<(), Fai
 }
 
 /// Keeps what a Service had where the new form leaves it out, and gives or takes what changed with its type.
-pub(crate) fn reallocate(state: &mut State, old: &Value, service: &mut Value) -> Result<(), Failure> {
+pub(crate) fn reallocate(
+    state: &mut State,
+    old: &Value,
+    service: &mut Value,
+) -> Result<(), Failure> {
     drop_what_came_with_the_type(old, service);
     keep(old, service);
     complete(state, service)
@@ -203,20 +207,35 @@ fn drop_what_came_with_the_type(old: &Value, service: &mut Value) {
         gone.push("healthCheckNodePort");
     }
     if kind == "ExternalName" {
-        gone.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+        gone.extend([
+            "clusterIP",
+            "clusterIPs",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "internalTrafficPolicy",
+        ]);
     }
     let was_reached_from_outside = wants_node_ports(old);
     let known = ports(old);
-    let Some(spec) = service["spec"].as_object_mut() else { return };
+    let Some(spec) = service["spec"].as_object_mut() else {
+        return;
+    };
     for field in gone {
         if spec.get(field) == old["spec"].get(field) {
             spec.remove(field);
         }
     }
     if was_reached_from_outside && !is_reached_from_outside {
-        let new = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+        let new = spec
+            .get_mut("ports")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten();
         for port in new.filter_map(Value::as_object_mut) {
-            if known.iter().any(|one| one.get("nodePort") == port.get("nodePort")) {
+            if known
+                .iter()
+                .any(|one| one.get("nodePort") == port.get("nodePort"))
+            {
                 port.remove("nodePort");
             }
         }

@@ -22,11 +22,7 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const TOLERATION_SECONDS: u32 = 300;
 
 /// Adds to a new object, or refuses it.
-pub(crate) fn create(
-    state: &mut State,
-    call: &Call,
-    object: &mut Value,
-) -> Result<(), Failure> {
+pub(crate) fn create(state: &mut State, call: &Call, object: &mut Value) -> Result<(), Failure> {
     let resource = call.resource();
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Pod") => admit_pod(state, call, object),

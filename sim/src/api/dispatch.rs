@@ -16,8 +16,8 @@ use super::resources::{Offer, Subresource};
 use super::state::Shared;
 use super::status::Failure;
 use super::{
-    deletion, discovery, openapi, parameters, patching, pods, read, request, review, scale, token, watching,
-    write,
+    deletion, discovery, openapi, parameters, patching, pods, read, request, review, scale, token,
+    watching, write,
 };
 
 /// What came of a request.

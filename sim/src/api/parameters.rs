@@ -27,7 +27,11 @@ pub(crate) fn check(verb: &str, query: &Query) -> Result<(), Failure> {
         let policy = query.text("propagationPolicy");
         if !matches!(policy, "" | "Background" | "Foreground" | "Orphan") {
             let known = "\"Foreground\", \"Background\", \"Orphan\", \"nil\"";
-            causes.push(unsupported("propagationPolicy", &format!("{policy:?}"), known));
+            causes.push(unsupported(
+                "propagationPolicy",
+                &format!("{policy:?}"),
+                known,
+            ));
         } else if !policy.is_empty() && query.has("orphanDependents") {
             causes.push(Cause {
                 reason: "FieldValueInvalid",
@@ -42,7 +46,11 @@ pub(crate) fn check(verb: &str, query: &Query) -> Result<(), Failure> {
         let strictness = query.text("fieldValidation");
         if !matches!(strictness, "" | "Ignore" | "Strict" | "Warn") {
             let known = "\"\", \"Ignore\", \"Strict\", \"Warn\"";
-            causes.push(unsupported("fieldValidation", &format!("{strictness:?}"), known));
+            causes.push(unsupported(
+                "fieldValidation",
+                &format!("{strictness:?}"),
+                known,
+            ));
         }
     }
     if causes.is_empty() {
@@ -71,7 +79,13 @@ fn check_manager(manager: &str, causes: &mut Vec<Cause>) {
         let code = u32::from(c);
         let shown: String = manager
             .chars()
-            .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
+            .map(|c| {
+                if c.is_control() {
+                    format!("\\x{:02x}", u32::from(c))
+                } else {
+                    c.to_string()
+                }
+            })
             .collect();
         causes.push(Cause {
             reason: "FieldValueInvalid",
@@ -90,9 +104,21 @@ mod tests {
     #[test]
     fn bad_parameters_are_named() {
         for (verb, query, wanted) in [
-            ("create", "dryRun=All&fieldValidation=Strict&fieldManager=me", ""),
-            ("create", "dryRun=Nope", "dryRun: Unsupported value: [\"Nope\"]: supported values: \"All\""),
-            ("update", "fieldManager=%01", "fieldManager: Invalid value: \"\\x01\": invalid character U+0001 (at position 0)"),
+            (
+                "create",
+                "dryRun=All&fieldValidation=Strict&fieldManager=me",
+                "",
+            ),
+            (
+                "create",
+                "dryRun=Nope",
+                "dryRun: Unsupported value: [\"Nope\"]: supported values: \"All\"",
+            ),
+            (
+                "update",
+                "fieldManager=%01",
+                "fieldManager: Invalid value: \"\\x01\": invalid character U+0001 (at position 0)",
+            ),
             ("delete", "propagationPolicy=Orphan", ""),
             (
                 "delete",
@@ -101,8 +127,13 @@ mod tests {
             ),
             ("get", "dryRun=Nope", ""),
         ] {
-            let found = check(verb, &Query::parse(query)).err().map(|failure| failure.message).unwrap_or_default();
-            let found = found.split_once(" is invalid: ").map_or(found.as_str(), |(_, list)| list);
+            let found = check(verb, &Query::parse(query))
+                .err()
+                .map(|failure| failure.message)
+                .unwrap_or_default();
+            let found = found
+                .split_once(" is invalid: ")
+                .map_or(found.as_str(), |(_, list)| list);
             assert_eq!(found, wanted, "{verb} {query}");
         }
     }

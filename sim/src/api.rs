@@ -68,6 +68,8 @@ pub struct Options {
     pub epoch: Timestamp,
     /// Where cluster IPs come from.
     pub service_range: Ipv4Net,
+    /// Changes that are remembered per kind; a watch from before them is too old.
+    pub history_max: usize,
 }
 
 /// A server: its objects and the log of its requests. Cheap to clone; all clones are one server.
@@ -93,6 +95,7 @@ impl Options {
             seed,
             epoch: Timestamp::now(),
             service_range: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 96, 0, 0), 16),
+            history_max: 8192,
         }
     }
 }

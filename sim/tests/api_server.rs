@@ -30,7 +30,11 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
-        let server = Server::new(Options::new("secret", 7));
+        Self::start_with(Options::new("secret", 7)).await
+    }
+
+    async fn start_with(options: Options) -> Self {
+        let server = Server::new(options);
         let identity = tls::identity(&[]).expect("a certificate");
         let address = "127.0.0.1:0".parse().expect("an address");
         let bound = server
@@ -232,13 +236,17 @@ async fn the_watcher_sees_what_exists_and_then_every_change_once() {
 
 #[tokio::test]
 async fn a_watch_from_a_forgotten_version_ends_with_410() {
-    let running = Running::start().await;
+    const HISTORY_MAX: usize = 10;
+    let options = Options {
+        history_max: HISTORY_MAX,
+        ..Options::new("secret", 7)
+    };
+    let running = Running::start_with(options).await;
     let maps = running.config_maps();
     maps.create(&PostParams::default(), &config_map("one", "0"))
         .await
         .expect("created");
-    // More changes than the server remembers.
-    for change in 0..8300 {
+    for change in 0..HISTORY_MAX + 2 {
         let patch = Patch::Merge(json!({"data": {"key": change.to_string()}}));
         maps.patch("one", &PatchParams::default(), &patch)
             .await

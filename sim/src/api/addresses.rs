@@ -36,6 +36,25 @@ pub(crate) fn reallocate(
     complete(state, service)
 }
 
+/// A load balancer's address is its own unless it says otherwise.
+pub(crate) fn set_ip_modes(resource: &Resource, service: &mut Value) {
+    if resource.kind != "Service" || text(service, "/spec/type") != "LoadBalancer" {
+        return;
+    }
+    let entries = service
+        .pointer_mut("/status/loadBalancer/ingress")
+        .and_then(Value::as_array_mut);
+    for entry in entries
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        if entry.contains_key("ip") {
+            entry.entry("ipMode").or_insert_with(|| json!("VIP"));
+        }
+    }
+}
+
 /// Refuses addresses that others have or that are outside the range.
 pub(crate) fn check(
     state: &State,
@@ -57,18 +76,17 @@ pub(crate) fn check(
             .parse::<Ipv4Addr>()
             .is_ok_and(|address| range.contains(&address));
         let why = if !is_inside {
-            Some(format!(
-                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
-            ))
+            Some("the provided network does not match the current range")
         } else if used_addresses(state, uid).contains(address) {
-            Some("provided IP is already allocated".to_owned())
+            Some("provided IP is already allocated")
         } else {
             None
         };
         causes.extend(why.map(|why| Cause {
             reason: "FieldValueInvalid",
             message: format!(
-                "Invalid value: \"{address}\": failed to allocate IP {address}: {why}"
+                "Invalid value: {}: failed to allocate IP {address}: {why}",
+                object["spec"]["clusterIPs"]
             ),
             field: "spec.clusterIPs".to_owned(),
         }));
@@ -147,13 +165,7 @@ fn keep(old: &Value, service: &mut Value) {
     if is_external || was_external {
         return;
     }
-    for field in [
-        "clusterIP",
-        "clusterIPs",
-        "ipFamilies",
-        "ipFamilyPolicy",
-        "healthCheckNodePort",
-    ] {
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         let is_left_out = service["spec"]
             .get(field)
             .is_none_or(|value| value.is_null() || value == "" || value == 0);
@@ -163,6 +175,10 @@ fn keep(old: &Value, service: &mut Value) {
     }
     if !wants_node_ports(service) {
         return;
+    }
+    let is_local = text(service, "/spec/externalTrafficPolicy") == "Local";
+    if let (true, Some(port)) = (is_local, old["spec"].get("healthCheckNodePort")) {
+        service["spec"]["healthCheckNodePort"] = port.clone();
     }
     let known = ports(old);
     let Some(new) = service["spec"]["ports"].as_array_mut() else {

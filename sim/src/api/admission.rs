@@ -95,7 +95,11 @@ pub(crate) fn validate_changed(
 /// What the real server warns of.
 pub(crate) fn warnings(resource: &Resource, old: Option<&Value>, object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    if resource.kind == "Ingress" && old.is_none() && has_class_annotation(object) {
+    if resource.kind == "Ingress"
+        && old.is_none()
+        && has_class_annotation(object)
+        && object["spec"].get("ingressClassName").is_none()
+    {
         warnings.push(format!(
             "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
         ));

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::request::{Form, Query, Target};
 use super::resources::Resource;
+use super::status::Failure;
 use super::store::Stored;
 
 /// Who asks.
@@ -136,6 +137,20 @@ impl Answer {
             code,
             content: Content::Value(value),
             warnings: Vec::new(),
+        }
+    }
+
+    /// A stored object or a refusal, with what was found wrong besides.
+    pub(crate) fn written(
+        result: Result<(u16, Arc<Stored>), Failure>,
+        warnings: Vec<String>,
+    ) -> Result<Self, Failure> {
+        match result {
+            Ok((code, object)) => Ok(Self {
+                warnings,
+                ..Self::object(code, object)
+            }),
+            Err(failure) => Err(failure.warn(warnings)),
         }
     }
 

@@ -60,6 +60,7 @@ pub fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     } else {
         changed
     };
+    let operation = Operation::update(call);
     let stored = write::replace(
         shared,
         &mut state,
@@ -67,12 +68,9 @@ pub fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
         &current,
         object,
         &mut warnings,
-        &Operation::update(call),
-    )?;
-    Ok(Answer {
-        warnings,
-        ..Answer::object(200, stored)
-    })
+        &operation,
+    );
+    Answer::written(stored.map(|stored| (200, stored)), warnings)
 }
 
 fn read_patch(call: &Call) -> Result<Value, Failure> {
@@ -80,12 +78,10 @@ fn read_patch(call: &Call) -> Result<Value, Failure> {
         return serde_norway::from_slice(&call.body)
             .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")));
     }
-    if call.body.is_empty() {
-        return Err(Failure::bad_request(
-            "error decoding patch: unexpected end of JSON input",
-        ));
-    }
     serde_json::from_slice(&call.body).map_err(|error| {
+        if error.is_eof() {
+            return Failure::bad_request("error decoding patch: unexpected end of JSON input");
+        }
         Failure::bad_request(format!("error decoding patch: json parse error: {error}"))
     })
 }
@@ -186,7 +182,7 @@ fn check_fields(
 /// which Go prints maps.
 fn refused_patch(call: &Call, changed: &Value, sent: &Value, why: &str) -> Failure {
     let shown = if call.content_type == STRATEGIC_PATCH {
-        go_text(sent)
+        patch::go_text(sent)
     } else {
         changed.to_string()
     };
@@ -197,25 +193,6 @@ fn refused_patch(call: &Call, changed: &Value, sent: &Value, why: &str) -> Failu
         field: "patch".to_owned(),
     };
     Failure::invalid_kind("", "", "", &[cause])
-}
-
-fn go_text(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(key, value)| format!("{key}:{}", go_text(value)))
-                .collect();
-            format!("map[{}]", fields.join(" "))
-        }
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go_text).collect();
-            format!("[{}]", items.join(" "))
-        }
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-    }
 }
 
 fn server_side_apply(shared: &Shared, call: &Call, sent: &Value) -> Result<Answer, Failure> {
@@ -259,28 +236,21 @@ fn server_side_apply(shared: &Shared, call: &Call, sent: &Value) -> Result<Answe
         manager: call.query.text("fieldManager"),
         is_apply: true,
     };
-    let (code, object) = match &current {
-        Some(current) => (
-            200,
-            replace_applied(
-                shared,
-                &mut state,
-                call,
-                current,
-                merged,
-                &mut warnings,
-                &operation,
-            )?,
-        ),
-        None => (
-            201,
-            write::create_object(shared, &mut state, call, merged, &mut warnings, &operation)?,
-        ),
+    let written = match &current {
+        Some(current) => replace_applied(
+            shared,
+            &mut state,
+            call,
+            current,
+            merged,
+            &mut warnings,
+            &operation,
+        )
+        .map(|stored| (200, stored)),
+        None => write::create_object(shared, &mut state, call, merged, &mut warnings, &operation)
+            .map(|made| (201, made)),
     };
-    Ok(Answer {
-        warnings,
-        ..Answer::object(code, object)
-    })
+    Answer::written(written, warnings)
 }
 
 fn replace_applied(
@@ -337,13 +307,8 @@ fn check_applied(call: &Call, sent: &Value) -> Result<(), Failure> {
 }
 
 fn apply_failure(error: &apply::Error) -> Failure {
-    match error {
-        apply::Error::Conflict { message, causes } => {
-            let causes = causes.iter().map(
-                |one| json!({"reason": one.reason, "message": one.message, "field": one.field}),
-            );
-            Failure::apply_conflict(message.clone(), &causes.collect::<Vec<_>>())
-        }
-        apply::Error::Mistyped(_) => Failure::plain_internal(error.to_string()),
+    match error.status() {
+        409 => Failure::apply_conflict(error.to_string(), error.causes()),
+        _ => Failure::plain_internal(error.to_string()),
     }
 }

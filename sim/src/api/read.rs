@@ -41,6 +41,9 @@ enum Moment {
     Exactly(u64),
 }
 
+/// Objects with their keys, in order.
+type Entries<'a> = Box<dyn Iterator<Item = (&'a String, &'a Arc<Stored>)> + 'a>;
+
 /// One object.
 pub(crate) async fn get(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let version = call.query.text("resourceVersion");
@@ -216,21 +219,20 @@ fn list_at(
         return Err(Failure::no_resource());
     };
     let past: BTreeMap<String, Arc<Stored>>;
-    let (version, all): (u64, Box<dyn Iterator<Item = (&String, &Arc<Stored>)> + '_>) =
-        match *moment {
-            Moment::Exactly(version) if version < current => {
-                past = collection
+    let (version, all): (u64, Entries<'_>) = match *moment {
+        Moment::Exactly(version) if version < current => {
+            past = collection
                 .at(version, &prefix)
                 .map_err(|_| Failure::expired("The provided continue parameter is too old to display a consistent list result. \
                     You can start a new list without the continue parameter, or use the continue token in this response to \
                     retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - \
                     objects that were created, modified, or deleted between the time the first chunk was returned and now may \
                     show up in the list."))?;
-                (version, Box::new(past.iter()))
-            }
-            Moment::Exactly(version) => (version, Box::new(collection.range(&prefix))),
-            Moment::Newest => (current, Box::new(collection.range(&prefix))),
-        };
+            (version, Box::new(past.iter()))
+        }
+        Moment::Exactly(version) => (version, Box::new(collection.range(&prefix))),
+        Moment::Newest => (current, Box::new(collection.range(&prefix))),
+    };
     let begin = format!("{prefix}{start}");
     let mut due = all
         .filter(|(key, _)| start.is_empty() || key.as_str() >= begin.as_str())

@@ -191,7 +191,10 @@ fn success(
                 StreamBody::new(frames).boxed_unsync(),
             )
         }
-        content => {
+        content @ (Content::Object(_)
+        | Content::Value(_)
+        | Content::List(_)
+        | Content::Bytes(..)) => {
             let rendered = match (call, &content) {
                 (Some(call), content) => present::answer(call, content, shared.clock.now()),
                 (None, Content::Bytes(content_type, bytes)) => Ok((*content_type, bytes.clone())),
@@ -248,6 +251,7 @@ fn refusal(failure: &Failure, is_pretty: bool) -> Response<Body> {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    add_warnings(&mut response, failure.warnings.iter().map(String::as_str));
     response
 }
 

@@ -43,16 +43,13 @@ pub(crate) struct State {
 /// The letters of generated names: no vowels, so no words; nothing that looks like something else.
 const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Changes that are remembered per kind.
-const HISTORY_MAX: usize = 8192;
-
 // === impl Shared ===
 
 impl Shared {
     /// A server without objects.
     pub(crate) fn new(options: Options) -> Self {
         let registry = Registry::built_in();
-        let mut store = Store::new(HISTORY_MAX);
+        let mut store = Store::new(options.history_max);
         for resource in registry.iter() {
             store.open(&resource.storage);
         }

@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     pub details: Option<Map<String, Value>>,
     /// The answer is this text instead of a Status object.
     pub is_text: bool,
+    /// Sentences for `Warning` headers.
+    pub warnings: Vec<String>,
 }
 
 // === impl Failure ===
@@ -32,6 +34,7 @@ impl Failure {
             message: message.into(),
             details: None,
             is_text: false,
+            warnings: Vec::new(),
         }
     }
 
@@ -54,6 +57,11 @@ impl Failure {
             .get_or_insert_default()
             .insert("causes".to_owned(), causes);
         self
+    }
+
+    /// Adds what was found wrong besides.
+    pub(crate) fn warn(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 
     /// Adds `retryAfterSeconds`, which also becomes a header.
@@ -151,8 +159,8 @@ impl Failure {
     }
 
     /// Another manager owns a field of an apply.
-    pub(crate) fn apply_conflict(message: String, causes: &[Value]) -> Self {
-        Self::new(409, "Conflict", message).causes(json!(causes))
+    pub(crate) fn apply_conflict(message: String, causes: &[Cause]) -> Self {
+        Self::new(409, "Conflict", message).causes(written(causes))
     }
 
     /// The object breaks rules.
@@ -175,17 +183,13 @@ impl Failure {
         } else {
             format!("[{}]", lines.join(", "))
         };
-        let causes: Vec<Value> = causes
-            .iter()
-            .map(|one| json!({"reason": one.reason, "message": one.message, "field": one.field}))
-            .collect();
         Self::new(
             422,
             "Invalid",
             format!("{qualified} {name:?} is invalid: {list}"),
         )
         .about(group, kind, name)
-        .causes(json!(causes))
+        .causes(written(causes))
     }
 
     /// The patch cannot be carried out.
@@ -329,4 +333,11 @@ impl Failure {
         }
         status
     }
+}
+
+fn written(causes: &[Cause]) -> Value {
+    let causes = causes.iter();
+    causes
+        .map(|one| json!({"reason": one.reason, "message": one.message, "field": one.field}))
+        .collect()
 }

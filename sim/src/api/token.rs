@@ -85,24 +85,7 @@ pub(crate) fn issue(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
         .unwrap_or(LIFE_SECONDS);
     check_bound_object(&state, call, &request)?;
     drop(state);
-    if !(LIFE_SECONDS_MIN..=LIFE_SECONDS_MAX).contains(&seconds) {
-        let why = if seconds < LIFE_SECONDS_MIN {
-            "may not specify a duration less than 10 minutes"
-        } else {
-            "may not specify a duration larger than 2^32 seconds"
-        };
-        let cause = super::validate::Cause {
-            reason: "FieldValueInvalid",
-            message: format!("Invalid value: {seconds}: {why}"),
-            field: "spec.expirationSeconds".to_owned(),
-        };
-        return Err(Failure::invalid_kind(
-            "authentication.k8s.io",
-            "TokenRequest",
-            "",
-            &[cause],
-        ));
-    }
+    check_life(seconds)?;
     let audiences = match request["spec"]["audiences"].as_array() {
         Some(list) if !list.is_empty() => json!(list),
         _ => json!([ISSUER]),
@@ -144,6 +127,28 @@ pub(crate) fn issue(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     request["status"] =
         json!({"token": token, "expirationTimestamp": super::clock::written(expiry)});
     Ok(Answer::value(201, request))
+}
+
+fn check_life(seconds: i64) -> Result<(), Failure> {
+    if !(LIFE_SECONDS_MIN..=LIFE_SECONDS_MAX).contains(&seconds) {
+        let why = if seconds < LIFE_SECONDS_MIN {
+            "may not specify a duration less than 10 minutes"
+        } else {
+            "may not specify a duration larger than 2^32 seconds"
+        };
+        let cause = super::validate::Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {seconds}: {why}"),
+            field: "spec.expirationSeconds".to_owned(),
+        };
+        return Err(Failure::invalid_kind(
+            "authentication.k8s.io",
+            "TokenRequest",
+            "",
+            &[cause],
+        ));
+    }
+    Ok(())
 }
 
 fn check_bound_object(state: &State, call: &Call, request: &Value) -> Result<(), Failure> {

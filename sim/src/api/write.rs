@@ -12,25 +12,17 @@ use super::resources::{Generation, Resource, Subresource};
 use super::state::{Shared, State, text};
 use super::status::Failure;
 use super::store::{self, Stored};
-use super::{admission, apply, body, custom, defaults, events, metadata, validate};
+use super::validate::Cause;
+use super::{addresses, admission, apply, body, custom, defaults, events, metadata, validate};
 
 /// POST on a collection.
 pub(crate) fn create(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let mut warnings = Vec::new();
     let object = body::object(call, &mut warnings)?;
     let mut state = shared.state();
-    let made = create_object(
-        shared,
-        &mut state,
-        call,
-        object,
-        &mut warnings,
-        &Operation::update(call),
-    )?;
-    Ok(Answer {
-        warnings,
-        ..Answer::object(201, made)
-    })
+    let operation = Operation::update(call);
+    let made = create_object(shared, &mut state, call, object, &mut warnings, &operation);
+    Answer::written(made.map(|made| (201, made)), warnings)
 }
 
 /// How a change is written into the managed fields.
@@ -105,23 +97,14 @@ pub(crate) fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let object = body::object(call, &mut warnings)?;
     let mut state = shared.state();
     let resource = call.resource();
+    let operation = Operation::update(call);
     let key = store::key(call.namespace(), call.name());
     let Some(current) = state.store.get(&resource.storage, &key) else {
         if !resource.is_created_by_put() || call.target.subresource.is_some() {
             return Err(Failure::not_found(resource, call.name()));
         }
-        let made = create_object(
-            shared,
-            &mut state,
-            call,
-            object,
-            &mut warnings,
-            &Operation::update(call),
-        )?;
-        return Ok(Answer {
-            warnings,
-            ..Answer::object(201, made)
-        });
+        let made = create_object(shared, &mut state, call, object, &mut warnings, &operation);
+        return Answer::written(made.map(|made| (201, made)), warnings);
     };
     metadata::check_put(call, &current, &object)?;
     let object = if resource.group == "events.k8s.io" {
@@ -136,12 +119,9 @@ pub(crate) fn update(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
         &current,
         object,
         &mut warnings,
-        &Operation::update(call),
-    )?;
-    Ok(Answer {
-        warnings,
-        ..Answer::object(200, stored)
-    })
+        &operation,
+    );
+    Answer::written(stored.map(|stored| (200, stored)), warnings)
 }
 
 /// Replaces an object by a new form of it, which came by PUT, patch or apply and is in storage form.
@@ -167,6 +147,7 @@ pub(crate) fn replace(
             defaults::update(&resource.kind, old, &mut object);
         }
     }
+    addresses::set_ip_modes(resource, &mut object);
     raise_generation(resource, old, &mut object);
     warnings.extend(admission::warnings(resource, Some(old), &object));
     check_changed(state, resource, call, old, &object)?;
@@ -238,7 +219,7 @@ fn check_new(
     if causes.is_empty() {
         return admission::validate_new(state, resource, name, object);
     }
-    Err(Failure::invalid(resource, name, &causes))
+    Err(invalid(resource, name, &causes))
 }
 
 fn check_changed(
@@ -261,7 +242,17 @@ fn check_changed(
     if causes.is_empty() {
         return admission::validate_changed(state, resource, call.name(), old, object);
     }
-    Err(Failure::invalid(resource, call.name(), &causes))
+    Err(invalid(resource, call.name(), &causes))
+}
+
+/// Both groups of events are checked as the core kind, and named so.
+fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Failure {
+    let group = if resource.group == "events.k8s.io" {
+        ""
+    } else {
+        &resource.group
+    };
+    Failure::invalid_kind(group, &resource.kind, name, causes)
 }
 
 /// Writes of the main resource leave the status alone; writes of the status leave everything else alone.

@@ -67,7 +67,7 @@ fn prune_at(
                 );
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {}
     }
 }
 
@@ -107,7 +107,7 @@ fn default_at(schema: &Value, value: &mut Value) {
                 default_at(&schema["items"], item);
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {}
     }
 }
 

@@ -22,7 +22,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
 /// PATCH.
-pub fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let resource = call.resource();
     let is_known = match call.content_type.as_str() {
         APPLY | JSON_PATCH | MERGE_PATCH => true,
@@ -205,7 +205,7 @@ fn server_side_apply(shared: &Shared, call: &Call, sent: &Value) -> Result<Answe
             failure.message
         ))
     })?;
-    if let Some(first) = faults.first().filter(|_| !resource.is_custom()) {
+    if let Some(first) = faults.first() {
         let field = first.trim_start_matches("unknown field ").trim_matches('"');
         let (namespace, group) = (text(sent, "/metadata/namespace"), &resource.group);
         return Err(Failure::plain_internal(format!(
@@ -290,11 +290,16 @@ fn check_applied(call: &Call, sent: &Value) -> Result<(), Failure> {
     }
     let (kind, version) = (text(sent, "/kind"), text(sent, "/apiVersion"));
     if kind != resource.kind || version != resource.group_version() {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
         return Err(Failure::bad_request(format!(
-            "{kind:?} in {version:?} does not match the resource: {} in {} is expected",
-            resource.kind,
-            resource.group_version()
+            "invalid object type: {group}/{version}, Kind={kind}"
         )));
+    }
+    if sent["metadata"]
+        .get("managedFields")
+        .is_some_and(|fields| !fields.is_null())
+    {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
     let name = metadata::name_of(sent);
     if !name.is_empty() && name != call.name() {

@@ -55,7 +55,14 @@ pub(crate) fn create_object(
     operation: &Operation<'_>,
 ) -> Result<Arc<Stored>, Failure> {
     let resource = call.resource();
+    let managed = object["metadata"]
+        .get("managedFields")
+        .filter(|_| operation.is_apply)
+        .cloned();
     let name = metadata::prepare_new(shared, state, call, &mut object)?;
+    if let Some(managed) = managed {
+        object["metadata"]["managedFields"] = managed;
+    }
     check_namespace(state, call, &name)?;
     if resource.group == "events.k8s.io" {
         object = events::to_core(&object);

@@ -110,14 +110,14 @@ pub(super) fn parse_labels(text: &str) -> Result<Vec<Requirement>, String> {
             Token::End => break,
             Token::Sign(",") => match tokens.peek() {
                 Token::Word(_) | Token::Sign("!") => {}
-                other @ (Token::Word(_) | Token::Sign(_) | Token::End) => {
+                other @ (Token::Sign(_) | Token::End) => {
                     return Err(format!(
                         "found '{}', expected: identifier after ','",
                         shown(other)
                     ));
                 }
             },
-            other @ (Token::Word(_) | Token::Sign(_) | Token::End) => {
+            other @ (Token::Word(_) | Token::Sign(_)) => {
                 return Err(format!(
                     "found '{}', expected: ',' or 'end of string'",
                     shown(&other)
@@ -210,7 +210,7 @@ fn parse_set(tokens: &mut Tokens) -> Result<Vec<String>, String> {
                 }
                 return Ok(values);
             }
-            other @ (Token::Word(_) | Token::Sign(_) | Token::End) => {
+            other @ (Token::Sign(_) | Token::End) => {
                 return Err(format!(
                     "found '{}', expected: ',', ')' or identifier",
                     shown(&other)

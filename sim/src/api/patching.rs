@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::call::{Answer, Call};
 use super::resources::{Resource, Subresource};

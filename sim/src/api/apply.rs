@@ -82,15 +82,12 @@ pub fn apply(
 ) -> Result<Value, Error> {
     check(kind, applied)?;
     let typed = Typed::root(kind, applied);
-    let mut wanted = part(applied, subresource);
-    if wanted["metadata"].as_object().is_some_and(Map::is_empty) {
-        remove(&mut wanted, "metadata");
-    }
+    let wanted = without_empty_metadata(part(applied, subresource));
     let mut live = current.map_or_else(|| json!({}), whole);
     let mut managers = current.map_or_else(Managers::default, Managers::of);
     let api_version = applied["apiVersion"].as_str().unwrap_or_default();
     if managers.is_empty() && current.is_some() {
-        let everything = typed.fields(&live);
+        let everything = typed.fields(&without_empty_metadata(live.clone()));
         managers.insert(
             Manager::update(BEFORE_FIRST_APPLY, api_version, ""),
             everything,
@@ -172,10 +169,17 @@ pub fn record_update(
     write_managers(new, managers.encode());
 }
 
-fn remove(object: &mut Value, name: &str) {
-    if let Some(entries) = object.as_object_mut() {
-        entries.remove(name);
+/// Metadata that only the server's part filled is nothing that a manager could own.
+fn without_empty_metadata(mut object: Value) -> Value {
+    if let Some(entries) = object.as_object_mut()
+        && entries
+            .get("metadata")
+            .and_then(Value::as_object)
+            .is_some_and(Map::is_empty)
+    {
+        entries.remove("metadata");
     }
+    object
 }
 
 fn write_managers(object: &mut Value, managers: Value) {

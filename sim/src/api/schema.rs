@@ -183,8 +183,9 @@ impl Walk<'_> {
                 time::seconds(text).is_some()
             };
         if !understood {
+            let (rest, element) = time::first_fault(text, layout);
             self.wrong(format!(
-                "parsing time {text:?} as {layout:?}: cannot parse {text:?} as {layout:?}"
+                "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {element:?}"
             ));
         }
     }

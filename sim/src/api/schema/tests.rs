@@ -85,12 +85,19 @@ fn mistyped_values_are_told_in_the_words_of_the_decoder() {
             Some(wanted)
         );
     }
-    let short = json!({"spec": {"renewTime": "2001-01-01T00:00:06Z"}});
-    assert!(
-        check("Lease", "coordination.k8s.io/v1", &short)
-            .wrong
-            .is_some()
-    );
+    let layout = "2006-01-02T15:04:05.000000Z07:00";
+    for (given, rest, element) in [
+        ("2001-01-01T00:00:06Z", "Z", ".000000"),
+        ("yesterday", "yesterday", "2006"),
+    ] {
+        let lease = json!({"spec": {"renewTime": given}});
+        let wanted =
+            format!("parsing time {given:?} as {layout:?}: cannot parse {rest:?} as {element:?}");
+        assert_eq!(
+            check("Lease", "coordination.k8s.io/v1", &lease).wrong,
+            Some(wanted)
+        );
+    }
 }
 
 #[test]

@@ -35,3 +35,35 @@ pub(crate) fn format_micro(at: Timestamp) -> String {
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     (text.as_bytes().get(10) == Some(&b'T')).then(|| text.parse().ok())?
 }
+
+/// Where a text leaves a layout: the rest of the text, and the element that was expected there.
+pub(crate) fn first_fault<'a>(text: &'a str, layout: &'static str) -> (&'a str, &'static str) {
+    let elements = [
+        "2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05",
+    ];
+    let mut rest = text;
+    for element in elements {
+        let is_number = element.bytes().all(|byte| byte.is_ascii_digit());
+        let fits = rest.get(..element.len()).is_some_and(|part| {
+            if is_number {
+                part.bytes().all(|byte| byte.is_ascii_digit())
+            } else {
+                part == element
+            }
+        });
+        if !fits {
+            return (rest, element);
+        }
+        rest = &rest[element.len()..];
+    }
+    if layout == MICRO_LAYOUT {
+        let digits = rest.strip_prefix('.').map_or(0, |digits| {
+            digits.bytes().take_while(u8::is_ascii_digit).count()
+        });
+        if digits != 6 {
+            return (rest, ".000000");
+        }
+        rest = &rest[7..];
+    }
+    (rest, "Z07:00")
+}

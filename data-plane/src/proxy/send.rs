@@ -149,7 +149,7 @@ impl<'r, N: Net> Sender<'r, N> {
         match self.in_time(&mut upstream, request).await {
             Ok(Ok(response)) => {
                 account.answered(response.status().as_u16(), started.elapsed());
-                let (pool, upload) = (self.context.pool.clone(), self.upload.clone());
+                let (pool, upload) = (self.context.pool.clone(), self.upload.as_deref());
                 let lease = Lease::new(upstream, endpoint.clone(), pool, upload);
                 Ok((response, lease))
             }

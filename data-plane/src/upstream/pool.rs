@@ -45,7 +45,6 @@ pub(crate) struct Lease<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     upstream: Upstream<S>,
     endpoint: Endpoint,
     pool: Rc<Pool<S>>,
-    upload: Option<Rc<Upload>>,
 }
 
 // === impl Pool ===
@@ -198,11 +197,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
         upstream: Upstream<S>,
         endpoint: Endpoint,
         pool: Rc<Pool<S>>,
-        upload: Option<Rc<Upload>>,
+        upload: Option<&Upload>,
     ) -> Self {
         let mut upstream = upstream;
         if let Upstream::Http1(connection) = &mut upstream
-            && upload.as_ref().is_some_and(|upload| !upload.is_complete())
+            && upload.is_some_and(|upload| !upload.is_complete())
         {
             connection.detach();
         }
@@ -210,7 +209,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
             upstream,
             endpoint,
             pool,
-            upload,
         }
     }
 
@@ -224,11 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
         self.upstream.drive(cx)
     }
 
-    /// The response has ended. The connection waits for the next request, if this one was sent whole.
+    /// The response has ended. The connection waits for the next request, if this one was sent whole before the response
+    /// began: otherwise it has a task of its own, and is not usable any more.
     pub(crate) fn give_back(self) {
-        let is_sent = self.upload.is_none_or(|upload| upload.is_complete());
         if let Upstream::Http1(mut connection) = self.upstream
-            && is_sent
             && connection.is_usable()
         {
             self.pool.put(self.endpoint, connection);

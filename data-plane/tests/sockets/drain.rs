@@ -46,6 +46,7 @@ fn what_runs_is_finished_and_what_is_about_to_come_is_still_answered() {
         let mut queued = Client::connect(proxy.http).await;
         proxy.drain.start(LONG);
         queued.send(REQUEST).await;
+        proxy.until("tiergate_draining", 1.0).await;
         idle.send(REQUEST).await;
         until(|| endpoint.received().len() == 5).await;
         go.send(true).expect("the endpoint waits");

@@ -90,6 +90,8 @@ fn a_refused_upload_gets_its_answer_while_it_is_still_sending() {
         // More than the sockets buffer: without lingering, the close would be a reset that destroys the answer.
         client.send(vec![b'x'; 1_000_000]).await;
         assert_eq!(client.response().await.status, 413);
+        let end = tokio::io::AsyncReadExt::read(&mut client.stream, &mut [0]).await;
+        assert_eq!(end.expect("an end, not a reset"), 0);
     });
 }
 

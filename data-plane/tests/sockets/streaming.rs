@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::harness::client::{Client, Response};
@@ -107,6 +108,45 @@ fn an_answer_may_begin_before_the_request_has_ended() {
         client.send("0\r\n\r\n").await;
         while client.chunk(&mut response).await {}
         assert_eq!(response.text(), "onetwosixten");
+    });
+}
+
+#[test]
+fn a_client_that_sends_all_before_it_reads_does_not_hang() {
+    const BYTES: usize = 40_000_000;
+    run(async {
+        let (go, gone) = oneshot::channel::<()>();
+        let go = Rc::new(RefCell::new(Some(go)));
+        // Sends its answer and reads the request at the same time.
+        let endpoint = scripted(move |mut peer: Peer| {
+            let go = go.borrow_mut().take().expect("one connection");
+            async move {
+                peer.head().await.expect("a head");
+                let ahead = peer.wire.buffered().len();
+                let (mut read, mut write) = peer.wire.stream.into_split();
+                let answering = async {
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+                    write.write_all(head.as_bytes()).await.expect("sent");
+                    write.write_all(&vec![b'x'; BYTES]).await.expect("sent");
+                };
+                let reading = async {
+                    let mut request = vec![0; BYTES - ahead];
+                    read.read_exact(&mut request)
+                        .await
+                        .expect("the whole request");
+                    go.send(()).expect("the client waits");
+                };
+                tokio::join!(answering, reading);
+            }
+        })
+        .await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {BYTES}\r\n\r\n");
+        client.send(head).await;
+        client.send(vec![b'y'; BYTES]).await;
+        gone.await.expect("the endpoint has the request");
+        assert_eq!(client.response().await.body.len(), BYTES);
     });
 }
 

@@ -122,6 +122,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.read.drain(..count).collect()
     }
 
+    /// What has been read and not been taken.
+    pub(crate) fn buffered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read)
+    }
+
     /// Everything until the connection ends.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}

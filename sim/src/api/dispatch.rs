@@ -22,11 +22,16 @@ use super::{
 
 /// What came of a request.
 pub(crate) struct Outcome {
+    /// Who asked; empty when that is not known.
+    pub user: String,
     /// The call, when the path names a resource and the head is sound.
     pub call: Option<Call>,
     /// What to answer.
     pub answer: Result<Answer, Failure>,
 }
+
+/// Who brings no token.
+const ANONYMOUS: &str = "system:anonymous";
 
 /// Paths that are open to those who bring no token.
 const OPEN: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
@@ -37,19 +42,32 @@ const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.k
 pub(crate) async fn dispatch(shared: &Arc<Shared>, parts: &Parts, body: Bytes) -> Outcome {
     let path = parts.uri.path();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let (call, answer) = match user_of(shared, parts) {
-        Err(failure) => (None, Err(failure)),
-        Ok(None) if !is_open(path) => (None, Err(anonymous(shared, parts, &query))),
-        Ok(user) => {
-            let user = user.unwrap_or_else(nobody);
-            if path.starts_with("/api") {
-                resource(shared, parts, query, user, body).await
-            } else {
-                (None, other(shared, parts, &query))
-            }
+    let user = match user_of(shared, parts) {
+        Err(failure) => {
+            return Outcome {
+                user: String::new(),
+                call: None,
+                answer: Err(failure),
+            };
         }
+        Ok(user) => user,
     };
-    Outcome { call, answer }
+    let name = user
+        .as_ref()
+        .map_or(ANONYMOUS, |user| &user.name)
+        .to_owned();
+    let (call, answer) = match user {
+        None if !is_open(path) => (None, Err(anonymous(shared, parts, &query))),
+        user if path.starts_with("/api") => {
+            resource(shared, parts, query, user.unwrap_or_else(nobody), body).await
+        }
+        _ => (None, other(shared, parts, &query)),
+    };
+    Outcome {
+        user: name,
+        call,
+        answer,
+    }
 }
 
 fn is_open(path: &str) -> bool {
@@ -61,7 +79,7 @@ fn is_open(path: &str) -> bool {
 
 fn nobody() -> User {
     User {
-        name: "system:anonymous".to_owned(),
+        name: ANONYMOUS.to_owned(),
         uid: String::new(),
         groups: vec!["system:unauthenticated".to_owned()],
     }

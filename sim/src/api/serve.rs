@@ -147,14 +147,18 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
     let outcome = match body {
         Ok(body) => dispatch::dispatch(shared, &parts, body).await,
         Err(failure) => dispatch::Outcome {
+            user: String::new(),
             call: None,
             answer: Err(failure),
         },
     };
     let code = present::code(&outcome.answer);
-    shared
-        .log
-        .add(dispatch::entry(&parts, "", outcome.call.as_ref(), code));
+    shared.log.add(dispatch::entry(
+        &parts,
+        &outcome.user,
+        outcome.call.as_ref(),
+        code,
+    ));
     let takes_gzip = takes_gzip(parts.headers.get(ACCEPT_ENCODING));
     let is_pretty = is_pretty(&parts);
     let deprecation = outcome

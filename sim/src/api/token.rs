@@ -1,7 +1,7 @@
 //! Tokens: the administrator's, and those of service accounts, which the server signs and can check again.
 //!
-//! In: a bearer token. Out: a [`User`]. A service account's token is a JWT signed with a secret of this server
-//! (HMAC-SHA-256 over its own random key); it is good until it expires or its account is gone.
+//! In: a bearer token. Out: a [`User`]. A service account's token is a JWT signed by HMAC-SHA-256 with a key that is
+//! derived from the administrator's token; it is good until it expires or its account is gone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -179,7 +179,7 @@ fn check_bound_object(state: &State, call: &Call, request: &Value) -> Result<(),
     }
 }
 
-/// HMAC-SHA-256 (RFC 2104) with the server's key.
+/// HMAC-SHA-256 (RFC 2104) with a key derived from the administrator's token.
 fn sign(shared: &Shared, text: &str) -> [u8; 32] {
     const BLOCK: usize = 64;
     let mut key = [0u8; BLOCK];

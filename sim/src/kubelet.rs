@@ -295,3 +295,6 @@ impl<N> Debug for Node<N> {
         write!(f, "Node({})", self.options.name)
     }
 }
+
+#[cfg(test)]
+mod tests;

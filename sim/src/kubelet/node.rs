@@ -269,9 +269,14 @@ fn status(facts: &Facts, now: Timestamp) -> NodeStatus {
             container_runtime_version: concat!("tiergate-sim://", env!("CARGO_PKG_VERSION"))
                 .to_owned(),
             kubelet_version: "v1.36.3".to_owned(),
-            kube_proxy_version: String::new(),
+            kernel_version: kernel_version(),
             ..NodeSystemInfo::default()
         }),
         ..NodeStatus::default()
     }
+}
+
+fn kernel_version() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::FIELD_MANAGER;
@@ -172,6 +172,8 @@ pub(super) async fn patch_status<N>(
     context: &Context<N>,
     status: &PodStatus,
 ) -> Result<(), kube::Error> {
+    let mut status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    name_what_is_gone(&mut status);
     let patch = json!({"metadata": {"uid": context.uid()}, "status": status});
     let parameters = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -182,4 +184,16 @@ pub(super) async fn patch_status<N>(
         .patch_status(context.name(), &parameters, &Patch::Strategic(patch))
         .await
         .map(drop)
+}
+
+/// A merge keeps what the patch leaves out: the reason of a condition that became true has to be taken back.
+fn name_what_is_gone(status: &mut Value) {
+    let conditions = status["conditions"].as_array_mut();
+    for condition in conditions.into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            for field in ["reason", "message"] {
+                condition.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
 }

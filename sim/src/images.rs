@@ -156,6 +156,14 @@ fn without_tag(image: &str) -> &str {
 
 // === impl Image ===
 
+impl Image {
+    /// Whether it stands for every tag of `name`.
+    #[must_use]
+    pub fn is_every(&self, name: &str) -> bool {
+        self.reference == name
+    }
+}
+
 impl FromStr for Image {
     type Err = ImageError;
 

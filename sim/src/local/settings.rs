@@ -1,0 +1,268 @@
+//! What `up` was asked for, checked.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use tracing::level_filters::LevelFilter;
+
+use super::error::UpError;
+use crate::images::Image;
+use crate::kubelet::addresses::{self, Pool};
+use crate::story::Values;
+
+/// Port of a node's address that is held while the cluster runs: two clusters never share a pod network.
+const KUBELET_PORT: u16 = 10250;
+
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
+/// Arguments of `tiergate-sim up`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Without the story: a cluster tier for the classes tiergate-cluster and nginx, and nothing else.
+    #[arg(long, conflicts_with = "api_only")]
+    empty: bool,
+    /// Only the API server: no controllers, no nodes.
+    #[arg(long)]
+    api_only: bool,
+    /// Run pods of this image from the programs in a folder. Repeatable; without a tag it means every tag.
+    #[arg(long = "image", value_name = "NAME:TAG=FOLDER")]
+    images: Vec<Image>,
+    /// Where the kubeconfig is written.
+    #[arg(long, value_name = "FILE", default_value = ".tiergate/kubeconfig")]
+    kubeconfig: PathBuf,
+    /// Port of plain HTTP at the VIP.
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    http_port: u16,
+    /// Port of HTTPS at the VIP.
+    #[arg(long, value_name = "PORT", default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
+    https_port: u16,
+    /// The address of the cluster, in 127.0.0.0/8.
+    #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::new(127, 0, 0, 254))]
+    vip: Ipv4Addr,
+    /// How many nodes.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64), allow_negative_numbers = true)]
+    nodes: u16,
+    /// Addresses of nodes and pods, in 127.0.0.0/8: each node gets a part. Another one for each cluster on this machine.
+    #[arg(long, value_name = "CIDR", default_value_t = Ipv4Net::new_assert(Ipv4Addr::new(127, 10, 0, 0), 16))]
+    pod_cidr: Ipv4Net,
+    /// Where the API server listens. Port 0: a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    api_address: SocketAddr,
+    /// Which log events of the cluster itself are written to standard error: off, error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: LevelFilter,
+}
+
+/// What the cluster holds at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Story,
+    Empty,
+    ApiOnly,
+}
+
+/// Arguments that fit together.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) content: Content,
+    pub(super) images: Vec<Image>,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) vip: Ipv4Addr,
+    pub(super) http_port: u16,
+    pub(super) https_port: u16,
+    pub(super) pod_network: Ipv4Net,
+    pub(super) slices: Vec<Ipv4Net>,
+    pub(super) api_address: SocketAddr,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    pub(super) fn new(arguments: Arguments) -> Result<Self, UpError> {
+        let pod_network = arguments.pod_cidr.trunc();
+        let vip = arguments.vip;
+        let wrong = |sentence: String| Err(UpError::Argument(sentence));
+        if !LOOPBACK.contains(&pod_network) {
+            return wrong(format!(
+                "--pod-cidr {pod_network} is not in 127.0.0.0/8; use a part of it, such as 127.10.0.0/16"
+            ));
+        }
+        if !LOOPBACK.contains(&vip) {
+            return wrong(format!(
+                "--vip {vip} is not in 127.0.0.0/8; use an address of it, such as 127.0.0.254"
+            ));
+        }
+        if pod_network.contains(&vip) {
+            return wrong(format!(
+                "--vip {vip} lies in --pod-cidr {pod_network}; change one of them"
+            ));
+        }
+        if pod_network.contains(&Ipv4Addr::LOCALHOST) {
+            return wrong(format!(
+                "--pod-cidr {pod_network} holds 127.0.0.1, which other programs use; use another one, such as 127.10.0.0/16"
+            ));
+        }
+        if let IpAddr::V4(api) = arguments.api_address.ip()
+            && pod_network.contains(&api)
+        {
+            return wrong(format!(
+                "--api-address {api} lies in --pod-cidr {pod_network}; change one of them"
+            ));
+        }
+        if arguments.http_port == arguments.https_port {
+            return wrong(format!(
+                "--http-port and --https-port are both {}; change one of them",
+                arguments.http_port
+            ));
+        }
+        let slices = addresses::slices(pod_network, arguments.nodes)
+            .map_err(|error| UpError::Argument(format!("--pod-cidr {error}")))?;
+        let content = match (arguments.empty, arguments.api_only) {
+            (_, true) => Content::ApiOnly,
+            (true, false) => Content::Empty,
+            (false, false) => Content::Story,
+        };
+        // Images are looked at before anything starts, so that a wrong one costs nobody a wait.
+        crate::images::Images::new(arguments.images.clone(), None)?;
+        Ok(Self {
+            content,
+            images: arguments.images,
+            kubeconfig: arguments.kubeconfig,
+            vip,
+            http_port: arguments.http_port,
+            https_port: arguments.https_port,
+            pod_network,
+            slices,
+            api_address: arguments.api_address,
+        })
+    }
+
+    /// Holds one port of each node, and finds out whether those of the VIP are free.
+    pub(super) fn claim_addresses(&self) -> Result<Vec<TcpListener>, UpError> {
+        if self.content == Content::ApiOnly {
+            return Ok(Vec::new());
+        }
+        for (port, cure) in [
+            (
+                self.http_port,
+                "choose another port with --http-port, or another address with --vip",
+            ),
+            (
+                self.https_port,
+                "choose another port with --https-port, or another address with --vip",
+            ),
+        ] {
+            // The tier binds it itself, and may share it with its successor: here we only look.
+            drop(claim(SocketAddr::from((self.vip, port)), cure)?);
+        }
+        let cure = "another cluster runs here: give this one a --pod-cidr of its own";
+        self.slices
+            .iter()
+            .map(|slice| Pool::new(*slice).node_address())
+            .map(|node| claim(SocketAddr::from((node, KUBELET_PORT)), cure))
+            .collect()
+    }
+
+    /// What the manifests leave open.
+    pub(super) fn values(&self) -> Values {
+        Values {
+            vip: self.vip,
+            http_port: self.http_port,
+            https_port: self.https_port,
+            pod_network: self.pod_network,
+        }
+    }
+}
+
+/// Binds an address that nobody else may have: unlike the tiers' listeners, this one shares with none.
+fn claim(address: SocketAddr, cure: &'static str) -> Result<TcpListener, UpError> {
+    TcpListener::bind(address).map_err(|error: io::Error| UpError::Bind {
+        address,
+        error,
+        cure,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn settings(line: &str) -> Result<Settings, String> {
+        let words = std::iter::once("up").chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        Settings::new(line.arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_arguments_there_are_three_nodes_and_the_story() {
+        let settings = settings("").unwrap();
+        assert_eq!(settings.content, Content::Story);
+        assert_eq!(settings.slices.len(), 3);
+        assert_eq!(settings.vip, Ipv4Addr::new(127, 0, 0, 254));
+        assert_eq!((settings.http_port, settings.https_port), (8080, 8443));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_cure() {
+        let cases = [
+            ("--vip nonsense", "--vip"),
+            (
+                "--vip 192.0.2.1",
+                "is not in 127.0.0.0/8; use an address of it",
+            ),
+            ("--vip 127.10.0.1", "lies in --pod-cidr 127.10.0.0/16"),
+            (
+                "--pod-cidr 10.0.0.0/8",
+                "is not in 127.0.0.0/8; use a part of it",
+            ),
+            ("--pod-cidr 127.0.0.0/8", "--vip 127.0.0.254 lies in"),
+            ("--pod-cidr 127.0.0.0/24 --vip 127.1.0.1", "holds 127.0.0.1"),
+            ("--pod-cidr 127.10.0.0/26", "has no room for 3 nodes"),
+            (
+                "--api-address 127.10.0.9:0",
+                "--api-address 127.10.0.9 lies in",
+            ),
+            ("--http-port 8443", "are both 8443"),
+            ("--http-port 0", "--http-port"),
+            ("--https-port -1", "--https-port"),
+            ("--nodes 0", "--nodes"),
+            ("--nodes 65", "--nodes"),
+            ("--image nonsense", "--image"),
+            (
+                "--image a:1=/nowhere/at/all",
+                "cannot read the folder /nowhere/at/all",
+            ),
+            ("--empty --api-only", "--api-only"),
+            ("--htp-port 1", "--http-port"),
+        ];
+        for (line, expected) in cases {
+            let error = settings(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_taken_address_is_named_with_the_cure() {
+        let taken = TcpListener::bind((Ipv4Addr::new(127, 0, 54, 1), 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let line = format!("--vip 127.0.54.1 --http-port {port} --pod-cidr 127.54.0.0/24");
+        let error = settings(&line).unwrap().claim_addresses().unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        let sentence = error.to_string();
+        assert!(
+            sentence.contains(&format!("127.0.54.1:{port}")),
+            "{sentence}"
+        );
+        assert!(sentence.contains("--http-port"), "{sentence}");
+    }
+}

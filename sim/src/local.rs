@@ -6,7 +6,9 @@
 //! [`readiness`] waits, [`report`] prints.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tiergate_data_plane::net::TokioNet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +33,9 @@ pub use error::UpError;
 pub use settings::Arguments;
 use settings::{Content, Settings};
 
+/// How long the nodes may take to end their pods. What is left then is killed with this process.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Starts a cluster and keeps it until SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
@@ -38,31 +43,42 @@ use settings::{Content, Settings};
 pub async fn up(arguments: Arguments) -> Result<(), UpError> {
     let settings = Settings::new(arguments)?;
     let mut end = std::pin::pin!(asked_to_end()?);
-    let running = run(&settings);
-    tokio::select! {
-        result = running => result,
-        () = &mut end => Ok(()),
-    }
-}
-
-/// Runs until it is dropped or something breaks. Whatever it started ends when it is dropped.
-async fn run(settings: &Settings) -> Result<(), UpError> {
-    let images = Arc::new(images(settings).await?);
+    let images = tokio::select! {
+        images = images(&settings) => Arc::new(images?),
+        () = &mut end => return Ok(()),
+    };
     let folder = tempfile::Builder::new()
         .prefix("tiergate-")
         .tempdir()
         .map_err(UpError::Folder)?;
     let _ports = settings.claim_addresses()?;
+    let (stop, stopping) = stop::channel();
+    let mut nodes = JoinSet::new();
+    let result = tokio::select! {
+        result = run(&settings, images, folder.path(), stopping, &mut nodes) => result,
+        () = end => Ok(()),
+    };
+    stop.stop();
+    let ended = async { while nodes.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+    result
+}
+
+/// Runs until something breaks or it is dropped; the caller ends the nodes.
+async fn run(
+    settings: &Settings,
+    images: Arc<Images>,
+    folder: &Path,
+    stopping: stop::Signal,
+    nodes: &mut JoinSet<()>,
+) -> Result<(), UpError> {
     let mut control = Control::start(settings).await?;
     kubeconfig::write(&settings.kubeconfig, &control.access, &control.token)?;
-
-    let (_stop, stopping) = stop::channel();
-    let mut nodes = JoinSet::new();
     if settings.content != Content::ApiOnly {
         for (index, slice) in settings.slices.iter().enumerate() {
             let name = format!("node-{}", index + 1);
             let node = Node::register(kubelet::Options {
-                folder: folder.path().join(&name),
+                folder: folder.join(&name),
                 slice: *slice,
                 net: TokioNet,
                 client: control.client_of(&format!("kubelet-{name}"))?,
@@ -77,29 +93,39 @@ async fn run(settings: &Settings) -> Result<(), UpError> {
         }
     }
     let client = control.client.clone();
-    let begun = async {
-        let certificates = certificates::make(settings)?;
-        if settings.content != Content::ApiOnly {
-            story::apply(
-                &client,
-                settings.content == Content::Story,
-                &settings.values(),
-                &certificates,
-            )
-            .await?;
+    let broken = async {
+        let node_ended = async {
+            match nodes.join_next().await {
+                Some(_) => UpError::Broken("a node".to_owned()),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = control.broken() => error,
+            error = node_ended => error,
         }
-        readiness::wait(settings, &client, &certificates, folder.path()).await?;
-        let text = report::text(settings, &client, folder.path()).await?;
-        let mut output = std::io::stdout().lock();
-        write!(output, "{text}ready\n")
-            .and_then(|()| output.flush())
-            .map_err(UpError::Output)
     };
+    let mut broken = std::pin::pin!(broken);
     tokio::select! {
-        result = begun => result?,
-        error = control.broken() => return Err(error),
+        result = begin(settings, &client, folder) => result?,
+        error = &mut broken => return Err(error),
     }
-    Err(control.broken().await)
+    Err(broken.await)
+}
+
+/// Fills the cluster, waits until it is ready, and says so.
+async fn begin(settings: &Settings, client: &kube::Client, folder: &Path) -> Result<(), UpError> {
+    let certificates = certificates::make(settings)?;
+    if settings.content != Content::ApiOnly {
+        let is_story = settings.content == Content::Story;
+        story::apply(client, is_story, &settings.values(), &certificates).await?;
+    }
+    readiness::wait(settings, client, &certificates, folder).await?;
+    let text = report::text(settings, client, folder).await?;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}ready")
+        .and_then(|()| output.flush())
+        .map_err(UpError::Output)
 }
 
 async fn images(settings: &Settings) -> Result<Images, UpError> {

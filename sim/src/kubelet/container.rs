@@ -50,7 +50,7 @@ pub(super) struct Job<N> {
 }
 
 enum Running {
-    Process(Process),
+    Process(Box<Process>),
     Played(Played),
 }
 
@@ -104,7 +104,7 @@ impl<N: Net> Job<N> {
         let begun = match plan {
             Plan::Nothing => return completed(started),
             Plan::Process(order) => Process::start(&order)
-                .map(Running::Process)
+                .map(|process| Running::Process(Box::new(process)))
                 .map_err(|error| format!("cannot start {}: {error}", order.program.display())),
             Plan::Play(part) => Played::start(self.context.net.clone(), part)
                 .await

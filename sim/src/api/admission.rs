@@ -62,6 +62,10 @@ pub(crate) fn update(
     let resource = call.resource();
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Service") => addresses::reallocate(state, old, object),
+        ("", "Pod") => {
+            add_tolerations(object);
+            Ok(())
+        }
         ("", "Namespace") => {
             let name = metadata::name_of(object).to_owned();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);

@@ -169,9 +169,9 @@ fn aggregated_group(registry: &Registry, group: &str) -> Value {
         })
         .collect();
     let metadata = if group.is_empty() {
-        json!({"creationTimestamp": null})
+        json!({})
     } else {
-        json!({"name": group, "creationTimestamp": null})
+        json!({ "name": group })
     };
     json!({"metadata": metadata, "versions": versions})
 }

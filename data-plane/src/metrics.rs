@@ -43,7 +43,7 @@ pub(crate) struct Families {
     pub(crate) retries: Family<TenantLabels, Counter>,
     pub(crate) request_bytes: Family<TenantLabels, Counter>,
     pub(crate) response_bytes: Family<TenantLabels, Counter>,
-    pub(crate) client_connections: Gauge,
+    pub(crate) client_connections_open: Gauge,
     pub(crate) client_connections_total: Family<ResultLabels, Counter>,
     pub(crate) handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections: Gauge,
@@ -116,7 +116,7 @@ impl Metrics {
             self.count(&families.client_connections_total, "refused");
             return None;
         }
-        families.client_connections.inc();
+        families.client_connections_open.inc();
         self.count(&families.client_connections_total, "accepted");
         Some(OpenConnection(self.clone()))
     }
@@ -137,7 +137,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let families = self.0.families();
         families.open_connections.fetch_sub(1, Ordering::Relaxed);
-        families.client_connections.dec();
+        families.client_connections_open.dec();
     }
 }
 
@@ -206,9 +206,9 @@ fn register_requests(families: &Families, registry: &mut Registry) {
 
 fn register_connections(families: &Families, registry: &mut Registry) {
     registry.register(
-        "client_connections",
+        "client_connections_open",
         "Open connections of clients; limits.connections_max bounds them",
-        families.client_connections.clone(),
+        families.client_connections_open.clone(),
     );
     registry.register(
         "client_connections",

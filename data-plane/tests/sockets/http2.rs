@@ -294,7 +294,7 @@ fn rapid_resets_end_the_connection() {
             "{}",
             endpoint.received().len()
         );
-        proxy.until("tiergate_client_connections", 0.0).await;
+        proxy.until("tiergate_client_connections_open", 0.0).await;
         proxy
             .until("tiergate_requests_in_flight{tenant=\"team\"}", 0.0)
             .await;
@@ -322,7 +322,7 @@ fn a_head_without_end_is_not_collected() {
         let rest = client.rest().await;
         assert!(rest.len() < 10_000, "{}", rest.len());
         assert_eq!(endpoint.received().len(), 0);
-        proxy.until("tiergate_client_connections", 0.0).await;
+        proxy.until("tiergate_client_connections_open", 0.0).await;
     });
 }
 

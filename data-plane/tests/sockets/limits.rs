@@ -40,7 +40,7 @@ fn a_head_that_is_too_large_is_refused() {
             let proxy = proxy(config.clone(), table_of(&[endpoint.address])).await;
             let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
             assert_eq!(get(proxy.http, &request).await.status, 431);
-            proxy.until("tiergate_client_connections", 0.0).await;
+            proxy.until("tiergate_client_connections_open", 0.0).await;
             assert_counted(&proxy, "head_too_large");
         }
         let within = format!("X: {}\r\n", "x".repeat(8000));
@@ -192,7 +192,7 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
         let refused = "tiergate_client_connections_total{result=\"refused\"}";
         assert!((proxy.sample(refused) - 1.0).abs() < 0.1);
         drop(clients);
-        proxy.until("tiergate_client_connections", 0.0).await;
+        proxy.until("tiergate_client_connections_open", 0.0).await;
         let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
         assert_eq!(get(proxy.http, request).await.status, 200);
     });
@@ -216,8 +216,8 @@ fn a_client_that_takes_nothing_is_let_go() {
         client
             .send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
             .await;
-        proxy.until("tiergate_client_connections", 1.0).await;
-        proxy.until("tiergate_client_connections", 0.0).await;
+        proxy.until("tiergate_client_connections_open", 1.0).await;
+        proxy.until("tiergate_client_connections_open", 0.0).await;
         assert_counted(&proxy, "client_stalled");
     });
 }

@@ -154,6 +154,15 @@ impl Answer {
         }
     }
 
+    /// Bytes of a type that is not ours to convert.
+    pub(crate) fn bytes(kind: &'static str, bytes: &'static [u8]) -> Self {
+        Self {
+            code: 200,
+            content: Content::Bytes(kind, Bytes::from_static(bytes)),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Plain text.
     pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
         let content = Content::Bytes("text/plain; charset=utf-8", text.into());

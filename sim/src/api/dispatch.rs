@@ -140,6 +140,7 @@ fn other(shared: &Shared, parts: &Parts, query: &Query) -> Result<Answer, Failur
         "openapi" if path.starts_with("/openapi/v3") => {
             openapi::answer(&shared.state().registry, path)
         }
+        "openapi" if path == "/openapi/v2" => Ok(openapi::version_2()),
         "openapi" => Err(Failure::no_page()),
         _ => discovery::health(path, query.has("verbose")),
     }

@@ -1,7 +1,8 @@
 //! OpenAPI v3, as much as kubectl needs: which kinds can be patched with which parameters, and the types of custom kinds.
 //!
 //! In: the registry. Out: the index and one document per group version. Pure. kubectl sees by the parameter
-//! `fieldValidation` that the server validates, and computes patches from its own types.
+//! `fieldValidation` that the server validates, and computes patches from its own types. For a kind that is in none of
+//! them it turns to OpenAPI v2: that document is empty, and the kind is then refused by its name.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,17 @@ pub(crate) fn answer(registry: &Registry, path: &str) -> Result<Answer, Failure>
         return Err(Failure::no_page());
     }
     Ok(Answer::value(200, document(registry, &group, &version)))
+}
+
+/// The media type of OpenAPI v2 as kubectl asks for it.
+const VERSION_2_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// A `Document` of OpenAPI v2 in protobuf: `swagger: "2.0"`, `info: {title: "Kubernetes", version: "v1"}`, no paths.
+const VERSION_2: &[u8] = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00";
+
+/// GET on `/openapi/v2`.
+pub(crate) fn version_2() -> Answer {
+    Answer::bytes(VERSION_2_TYPE, VERSION_2)
 }
 
 fn place(group: &str, version: &str) -> String {

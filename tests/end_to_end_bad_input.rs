@@ -57,7 +57,10 @@ fn the_api_server_refuses_what_cannot_be_meant() {
             "spec.rules[0].host",
         ),
         (change("name: bad\n", "name: Not_A_Name\n"), "metadata.name"),
-        (change("number: 80", "number: 99999"), "1-65535"),
+        (
+            change("number: 80", "number: 99999"),
+            "must be between 1 and 65535",
+        ),
         (
             change("port: {number: 80}", "port: {}"),
             "port name or number is required",
@@ -153,7 +156,7 @@ fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
         cluster.until_condition("bad-objects", name, reason);
         cluster.until_status(&format!("{name}.example.test"), "/", status);
         wait::until("the log names the reason", wait::CHANGE_SECONDS, || {
-            let log = cluster.pod_logs("kube-system");
+            let log = cluster.container_logs("tiergate-cluster");
             let is_told = log
                 .lines()
                 .any(|line| line.contains(reason) && line.contains(name));

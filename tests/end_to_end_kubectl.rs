@@ -298,7 +298,7 @@ fn what_is_not_there_and_what_is_not_allowed_is_said_in_kubernetes_own_words() {
             "Error from server (NotFound): pods \"nobody\" not found",
         ),
         (
-            "get ingresses -n nowhere nobody",
+            "get ingresses nobody",
             "ingresses.networking.k8s.io \"nobody\" not found",
         ),
         ("create namespace openstack", "AlreadyExists"),

@@ -142,3 +142,46 @@ fn a_namespace_tier_serves_no_ingress_of_another_namespace() {
     }
     kubectl.ok("delete namespace neighbour --wait=false");
 }
+
+/// Requests of a ServiceAccount in the API server's request log: verb, resource and namespace of each.
+fn requests_of(cluster: &Cluster, account: &str) -> Vec<[String; 3]> {
+    let field = |line: &str, name: &str| {
+        let behind = line.split_once(&format!(" {name}=\""));
+        let value = behind.and_then(|(_, rest)| rest.split_once('"'));
+        value.map(|(value, _)| value.to_owned()).unwrap_or_default()
+    };
+    let log = cluster.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("tiergate_sim::api::log"));
+    lines
+        .filter(|line| field(line, "user") == format!("system:serviceaccount:{account}"))
+        .map(|line| ["verb", "resource", "namespace"].map(|name| field(line, name)))
+        .collect()
+}
+
+#[test]
+fn a_namespace_tier_makes_namespaced_requests_of_its_own_namespace_only() {
+    let cluster = cluster();
+    for namespace in ["openstack", "ceph"] {
+        let requests = requests_of(&cluster, &format!("{namespace}:ingress"));
+        assert!(requests.len() >= 4, "it watches four kinds: {requests:?}");
+        for [verb, resource, of] in &requests {
+            assert_eq!(of, namespace, "{verb} {resource}");
+            // Its Role allows no more.
+            assert!(
+                ["get", "list", "watch"].contains(&verb.as_str()),
+                "{verb} {resource}"
+            );
+            let kinds = ["ingresses", "services", "endpointslices", "secrets"];
+            assert!(kinds.contains(&resource.as_str()), "{verb} {resource}");
+        }
+    }
+    // The cluster tier looks at all namespaces: the log tells the two apart.
+    let requests = requests_of(&cluster, "kube-system:tiergate-cluster");
+    let everywhere = |[verb, _, of]: &&[String; 3]| verb == "watch" && of.is_empty();
+    assert!(
+        requests.iter().any(|request| everywhere(&request)),
+        "{requests:?}"
+    );
+}

@@ -133,7 +133,7 @@ fn text(objects: &[Value]) -> String {
 
 fn explained(objects: &[Value]) -> String {
     let documents = Documents::parse(&text(objects), "default").expect("well-formed objects");
-    explain(&documents, &scope())
+    explain(&documents, &scope(), &[])
 }
 
 /// The model's part of a tenant.
@@ -180,7 +180,7 @@ proptest! {
         }
         // What the decoder refuses never reaches a tier; everything else must be explained.
         if let Ok(documents) = Documents::parse(&text(&objects), "default") {
-            let _ = explain(&documents, &scope());
+            let _ = explain(&documents, &scope(), &[]);
         }
     }
 }

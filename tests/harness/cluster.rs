@@ -16,8 +16,14 @@ use crate::kubectl::Kubectl;
 use crate::load::Target;
 use crate::{repository, wait};
 
-/// Ends the cluster when standard input ends, which it does when the test program is gone.
-const KEEPER: &str = r#""$@" & child=$!; cat >/dev/null; kill -TERM "$child"; wait "$child""#;
+/// Ends the cluster when standard input ends, which it does when the test program is gone; and ends when the cluster does.
+const KEEPER: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- & cluster=$!
+{ cat; kill -TERM "$cluster"; } <&3 >/dev/null 2>&1 &
+exec 3<&-
+wait "$cluster"
+"#;
 
 /// From the start of the process to `ready`, on a slow machine.
 const READY_SECONDS: u64 = 180;
@@ -217,9 +223,9 @@ impl Cluster {
         read("stdout") + &read("stderr")
     }
 
-    /// What the pods of a namespace wrote: those that are real programs.
+    /// What the containers of this name wrote: those that are real programs. All of them when the name is empty.
     #[must_use]
-    pub fn pod_logs(&self, namespace: &str) -> String {
+    pub fn container_logs(&self, container: &str) -> String {
         const MARK: &str = "Logs of the pods: ";
         let log = self.log();
         let folder = log.lines().find_map(|line| line.strip_prefix(MARK));
@@ -230,7 +236,8 @@ impl Cluster {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let is_log = path.extension().is_some_and(|ending| ending == "log");
-                if is_log && path.display().to_string().contains(namespace) {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                if is_log && name.contains(container) {
                     let written = fs::read(&path).unwrap_or_default();
                     text += &format!("--- {}\n", path.display());
                     text += &String::from_utf8_lossy(&written);
@@ -313,10 +320,15 @@ fn last_lines(text: &str, first: usize) -> String {
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 
-/// A /16 of 127.0.0.0/8 that no other test program uses, by its second byte.
+/// A /16 of 127.0.0.0/8 that no other test program uses, by its second byte. Programs begin at different places, because a
+/// cluster whose test program is gone still needs a moment to end.
 fn own_network() -> (TcpListener, u8) {
-    let free = (100..=220).find_map(|second_byte| {
+    let begin = u8::try_from(std::process::id() % 100).expect("below 100");
+    let free = (0..100).find_map(|step| {
+        let second_byte = 100 + (begin + step) % 100;
         let address = (Ipv4Addr::new(127, second_byte, 255, 253), OWNER_PORT);
+        let vip = (Ipv4Addr::new(127, second_byte, 255, 254), 8080);
+        TcpListener::bind(vip).ok()?;
         TcpListener::bind(address)
             .ok()
             .map(|owner| (owner, second_byte))

@@ -83,11 +83,10 @@ impl File {
         &self.text[..start.unwrap_or(self.text.len())]
     }
 
-    /// Whether all of the file is unit tests: a child file `tests.rs` or `…_tests.rs`, or a folder `tests/` inside a crate.
+    /// Whether all of the file is tests of its crate: a child file `tests.rs` or `…_tests.rs`, or in a folder `tests`.
     #[must_use]
     pub fn is_test_code(&self) -> bool {
-        let is_of_crate = self.path.contains("/src/");
-        is_of_crate && (self.path.ends_with("tests.rs") || self.path.contains("/tests/"))
+        self.top() != "tests" && (self.path.ends_with("tests.rs") || self.path.contains("/tests/"))
     }
 
     /// The `//!` lines at its head, without the marks.

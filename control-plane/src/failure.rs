@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use tiergate_data_plane::workers::WorkerDied;
+
 use crate::config::Invalid;
 
 /// Why a tier ends.
@@ -28,6 +30,9 @@ pub enum Failure {
     /// A second signal came before all requests had ended.
     #[error("told to stop a second time; open requests were cut")]
     Cut,
+    /// A worker died: the process ends, so that whoever started it starts a whole one.
+    #[error("internal fault: {0}")]
+    Worker(#[from] WorkerDied),
     /// A promise of ours is broken.
     #[error("internal fault: {0}")]
     Fault(&'static str),
@@ -53,7 +58,7 @@ impl Failure {
             Self::Cut => 1,
             Self::Invalid(_) | Self::Input(_) => 3,
             Self::Bind { .. } => 4,
-            Self::Fault(_) => 70,
+            Self::Worker(_) | Self::Fault(_) => 70,
         })
     }
 }

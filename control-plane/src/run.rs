@@ -16,7 +16,7 @@ use tiergate_data_plane::metrics::Metrics;
 use tiergate_data_plane::net::Net;
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tiergate_data_plane::worker::Worker;
-use tiergate_data_plane::workers::{self, Workers};
+use tiergate_data_plane::workers::{self, WorkerDied, Workers};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -138,7 +138,7 @@ async fn serve<N: Net>(
     tokio::select! {
         biased;
         () = &mut shutdown => {}
-        () = &mut ended => return Err(Failure::Fault("the workers have ended")),
+        ended = &mut ended => return Err(too_early(ended)),
     }
     readiness.draining();
     tracing::info!(delay = ?common.drain_delay, timeout = ?common.drain_timeout, "draining");
@@ -146,17 +146,22 @@ async fn serve<N: Net>(
         biased;
         () = tokio::time::sleep(common.drain_delay) => {}
         // Polled here as well: a worker on this thread serves only while somebody waits for it.
-        () = &mut ended => return Err(Failure::Fault("the workers have ended")),
+        ended = &mut ended => return Err(too_early(ended)),
     }
     drain.start(common.drain_timeout);
-    if tokio::time::timeout(common.drain_timeout + DRAIN_GRACE, ended)
+    tokio::time::timeout(common.drain_timeout + DRAIN_GRACE, ended)
         .await
-        .is_err()
-    {
-        return Err(Failure::Fault("the workers did not end in time"));
-    }
+        .map_err(|_| Failure::Fault("the workers did not end in time"))??;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The request path has ended although nobody asked it to.
+fn too_early(ended: Result<(), WorkerDied>) -> Failure {
+    match ended {
+        Ok(()) => Failure::Fault("the workers have ended"),
+        Err(died) => died.into(),
+    }
 }
 
 async fn synced(handle: &publish::Handle) {
@@ -256,10 +261,14 @@ impl<N: Net> Running<N> {
         }
     }
 
-    async fn ended(self, signal: drain::Signal) {
+    /// Resolves when everything has drained, or with an error when a thread has died.
+    async fn ended(self, signal: drain::Signal) -> Result<(), WorkerDied> {
         match self {
             Self::Threads(workers) => workers.stopped().await,
-            Self::Here(worker) => worker.run(signal).await,
+            Self::Here(worker) => {
+                worker.run(signal).await;
+                Ok(())
+            }
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The workers of a process: one OS thread each, with a runtime of its own. The one place that may start threads.
 //!
-//! In: how many, and what a [`Worker`] needs. Out: the bound addresses, and [`Workers::stopped`]. Each thread binds all
-//! addresses itself (`SO_REUSEPORT`), so the kernel spreads connections and the threads share no queue.
+//! In: how many, and what a [`Worker`] needs. Out: the bound addresses, and [`Workers::stopped`], which
+//! also tells when one has died. Each thread binds all addresses itself (`SO_REUSEPORT`), so the kernel spreads
+//! connections and the threads share no queue.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::runtime::Builder;
@@ -31,7 +33,18 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Thread {
-    ended: oneshot::Receiver<()>,
+    name: String,
+    /// Closed without a message when the thread dies.
+    drained: oneshot::Receiver<()>,
+}
+
+/// A worker died by a fault of ours; the panic is in the log. What it had accepted is cut, and a process that went on
+/// would serve less than it seems to.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread {worker} has died")]
+pub struct WorkerDied {
+    /// The name of its thread.
+    pub worker: String,
 }
 
 /// What a thread says once its worker is bound: the addresses of HTTP and of HTTPS.
@@ -63,7 +76,9 @@ pub async fn start<N: Net>(
     let shared = Shared::new(config, cell, metrics, access_log);
     for number in 0..count.max(1) {
         let (bound_sender, bound) = oneshot::channel();
-        let (end_sender, ended) = oneshot::channel();
+        let (drained_sender, drained) = oneshot::channel();
+        let name = format!("worker-{number}");
+        let address = first_address(&workers.http_addresses, &workers.https_addresses);
         let start = Start {
             net: net.clone(),
             shared: shared.clone(),
@@ -73,34 +88,28 @@ pub async fn start<N: Net>(
             drain: drain.clone(),
         };
         std::thread::Builder::new()
-            .name(format!("worker-{number}"))
+            .name(name.clone())
             .spawn(move || {
                 start.run(bound_sender);
-                drop(end_sender);
+                // Nobody listens when the process ends at once.
+                let _ = drained_sender.send(());
             })
-            .map_err(|source| BindError {
-                address: first_address(&workers),
-                source,
-            })?;
+            .map_err(|source| BindError { address, source })?;
         let addresses = bound.await.map_err(|_| BindError {
-            address: first_address(&workers),
+            address,
             source: io::Error::other("the thread of the worker ended before it was bound"),
         })?;
         // The first worker learns the ports that the kernel chose; the others bind the same.
         (workers.http_addresses, workers.https_addresses) = addresses?;
-        workers.threads.push(Thread { ended });
+        workers.threads.push(Thread { name, drained });
     }
     Ok(workers)
 }
 
-fn first_address(workers: &Workers) -> SocketAddr {
-    let addresses = workers.http_addresses.iter();
-    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-    addresses
-        .chain(&workers.https_addresses)
-        .next()
-        .copied()
-        .unwrap_or(unspecified)
+/// The address to name when a thread could not begin at all.
+fn first_address(http: &[SocketAddr], https: &[SocketAddr]) -> SocketAddr {
+    let first = http.iter().chain(https).next().copied();
+    first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 /// What one thread starts with.
@@ -120,10 +129,7 @@ impl<N: Net> Start<N> {
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(source) => {
-                let address = self.http.iter().chain(&self.https).next();
-                let address = address
-                    .copied()
-                    .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let address = first_address(&self.http, &self.https);
                 // Nobody listens any more when the start was given up.
                 let _ = bound.send(Err(BindError { address, source }));
                 return;
@@ -154,6 +160,18 @@ impl<N: Net> Start<N> {
     }
 }
 
+// === impl Thread ===
+
+impl Thread {
+    async fn drained(self) -> Result<(), WorkerDied> {
+        let worker = self.name;
+        self.drained.await.map_err(|_| {
+            tracing::error!(worker, reason = "worker_died", "a worker has died");
+            WorkerDied { worker }
+        })
+    }
+}
+
 // === impl Workers ===
 
 impl Workers {
@@ -169,11 +187,12 @@ impl Workers {
         &self.https_addresses
     }
 
-    /// Waits until every thread has ended: drained, or dead by a fault of ours.
-    pub async fn stopped(self) {
-        for thread in self.threads {
-            // The sender is dropped, never used: the end of the thread is the message.
-            let _ = thread.ended.await;
-        }
+    /// Waits until every worker has drained.
+    ///
+    /// # Errors
+    /// As soon as one has died; the others still run then.
+    pub async fn stopped(self) -> Result<(), WorkerDied> {
+        let drained = self.threads.into_iter().map(Thread::drained);
+        try_join_all(drained).await.map(drop)
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::config::{Layers, Tier, keys};
 
+mod dead_worker;
 mod metrics_page;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,6 +68,10 @@ struct Started {
 }
 
 async fn start(threads: usize, drain_delay: &str, objects: Value) -> Started {
+    start_on(TokioNet, threads, drain_delay, objects).await
+}
+
+async fn start_on<N: Net>(net: N, threads: usize, drain_delay: &str, objects: Value) -> Started {
     let (admin, http, https) = (
         free_address().await,
         free_address().await,
@@ -82,7 +87,7 @@ async fn start(threads: usize, drain_delay: &str, objects: Value) -> Started {
     common.worker_threads = threads;
     let (gate, opened) = watch::channel(false);
     let platform = Platform {
-        net: TokioNet,
+        net,
         client: kubernetes(opened, objects),
         seed: 1,
     };

@@ -36,7 +36,7 @@ fn workers_share_their_addresses_and_end_with_the_drain() {
             assert_eq!(response.status, 200);
         }
         handle.start(Duration::from_secs(60));
-        workers.stopped().await;
+        workers.stopped().await.expect("no worker dies");
         assert!(tokio::net::TcpStream::connect(address).await.is_err());
     });
 }

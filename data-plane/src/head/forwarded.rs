@@ -2,8 +2,10 @@
 //!
 //! A peer that is not trusted cannot say anything about a client but itself: every field of the family is replaced or
 //! removed. A trusted one (`trusted_proxies`) is continued: its fields are kept, and its own address is added to
-//! `X-Forwarded-For`. Spellings with underscores are removed from everybody: endpoints that map fields to CGI variables
-//! could not tell them from ours.
+//! `X-Forwarded-For`. Spellings with an underscore, a dot or another sign in place of the dash are removed from everybody:
+//! endpoints that map fields to CGI variables could not tell them from ours.
+
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,8 +21,9 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// Longer request identities of trusted peers are replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Fields beyond the `x-forwarded-` family that endpoints read as a statement about the client or the URL.
-const ABOUT_CLIENT: [&str; 9] = [
+const ABOUT_CLIENT: [&str; 10] = [
     "forwarded",
+    "x-forwarded",
     "x-real-ip",
     "x-request-id",
     "x-original-forwarded-for",
@@ -65,9 +68,18 @@ pub(crate) fn rewrite(
     }
 }
 
+/// The name with dashes for every sign, as CGI variables do not tell them apart (RFC 3875 §4.1.18).
+pub(crate) fn dashed(name: &str) -> Cow<'_, str> {
+    let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.contains(is_other) {
+        Cow::Owned(name.replace(is_other, "-"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
 fn is_refused(name: &str, is_trusted: bool) -> bool {
-    if name.contains('_') {
-        let dashed = name.replace('_', "-");
+    if let Cow::Owned(dashed) = dashed(name) {
         return is_about_client(&dashed) || dashed == "proxy";
     }
     // `Proxy` becomes HTTP_PROXY in CGI, which libraries read as a setting (CVE-2016-5385).
@@ -104,7 +116,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    const FORGED: [(&str, &str); 12] = [
+    const FORGED: [(&str, &str); 14] = [
         ("x-forwarded-for", "9.9.9.9"),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "forged"),
@@ -115,6 +127,8 @@ mod tests {
         ("forwarded", "for=9.9.9.9"),
         ("x_forwarded_for", "9.9.9.9"),
         ("x-forwarded_for", "9.9.9.9"),
+        ("x.forwarded.for", "9.9.9.9"),
+        ("x!real-ip", "9.9.9.9"),
         ("x-original-forwarded-for", "9.9.9.9"),
         ("proxy", "evil:80"),
     ];

@@ -43,7 +43,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Asked {
 /// Removes from trailers what an endpoint that merges them into the head would take for a statement of ours.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     let is_refused = |name: &&HeaderName| {
-        let dashed = name.as_str().replace('_', "-");
+        let dashed = forwarded::dashed(name.as_str());
         forwarded::is_about_client(&dashed)
             || [HOST, CONTENT_LENGTH, CONNECTION, VIA].contains(name)
     };
@@ -59,7 +59,23 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
         headers.remove(CONTENT_LENGTH);
     }
+    join_lengths(headers);
     strip(headers);
+}
+
+/// One length where the sender repeated it, in fields or in a list; that all are equal was checked by hyper (RFC 9110 §8.6).
+pub(crate) fn join_lengths(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next().map(HeaderValue::as_bytes) else {
+        return;
+    };
+    let mut listed = first.split(|&byte| byte == b',');
+    let length = listed.next().unwrap_or(first).trim_ascii();
+    if (listed.next().is_some() || lengths.next().is_some())
+        && let Ok(length) = HeaderValue::from_bytes(length)
+    {
+        headers.insert(CONTENT_LENGTH, length);
+    }
 }
 
 fn strip(headers: &mut HeaderMap) {

@@ -1,6 +1,6 @@
 //! Makes the head of the request for the endpoint. Pure but for the random request identity.
 
-use http::header::{CONNECTION, COOKIE, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri, Version};
@@ -33,6 +33,7 @@ pub(super) fn prepare<N: Net>(
     };
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
+        hop::join_lengths(&mut parts.headers);
     }
     let new_id = || request_id(&mut *session.context.rng.borrow_mut());
     forwarded::rewrite(&mut parts.headers, &session.client, &host, new_id);
@@ -45,7 +46,14 @@ pub(super) fn prepare<N: Net>(
             .insert(TE, HeaderValue::from_static("trailers"));
     }
     match protocol {
-        Protocol::Http1 => of_http1(parts, host, upgrade.as_ref(), asked.trailers),
+        Protocol::Http1 => {
+            // hyper would otherwise send a GET or HEAD without the body that it has.
+            if has_body && !parts.headers.contains_key(CONTENT_LENGTH) {
+                let chunked = HeaderValue::from_static("chunked");
+                parts.headers.insert(TRANSFER_ENCODING, chunked);
+            }
+            of_http1(parts, host, upgrade.as_ref(), asked.trailers);
+        }
         Protocol::H2c => of_http2(parts, &host)?,
     }
     Ok(upgrade)

@@ -172,6 +172,54 @@ fn a_chunked_response_with_a_length_reaches_the_client_with_one_framing() {
 }
 
 #[test]
+fn a_repeated_length_of_a_response_reaches_the_client_once() {
+    use crate::harness::endpoint::answering;
+    run(async {
+        for lengths in [
+            "content-length: 5, 5\r\n",
+            "content-length: 5\r\ncontent-length: 5\r\n",
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\n{lengths}\r\nhello");
+            let endpoint = answering(head.leak()).await;
+            let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+            let mut client = Client::connect(proxy.http).await;
+            for _ in 0..2 {
+                client
+                    .send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+                    .await;
+                let response = client.response().await;
+                assert_eq!(response.values("content-length"), ["5"], "{lengths}");
+                assert_eq!(response.text(), "hello");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_chunked_body_passes_whatever_the_method() {
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        for method in ["GET", "DELETE", "OPTIONS", "POST", "SEARCH"] {
+            client
+                .send(format!(
+                    "{method} / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+                ))
+                .await;
+            assert_eq!(client.response().await.status, 200, "{method}");
+            let received = endpoint.received();
+            assert_eq!(
+                received.last().expect("a request").body,
+                b"hello",
+                "{method}"
+            );
+        }
+        assert_eq!(endpoint.connections(), 1);
+    });
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     run(async {
         let endpoint = echo().await;

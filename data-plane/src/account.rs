@@ -136,7 +136,9 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if !self.is_complete && self.reason.is_none() {
+        // What was handed over whole may still be held by a connection that is cut now.
+        let is_delivered = self.is_complete && self.busy.cut().is_none();
+        if !is_delivered && self.reason.is_none() {
             self.abandon();
         }
         let duration = self.started.elapsed();

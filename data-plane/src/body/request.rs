@@ -195,8 +195,8 @@ impl Running {
         if bytes > self.bytes_max {
             return Err(self.fail(UploadFailure::TooLarge));
         }
-        // A body with a declared length is not polled again after its last byte.
-        if self.incoming.is_end_stream() {
+        // A body is not polled again after its trailers, nor after the last byte of a declared length.
+        if frame.is_trailers() || self.incoming.is_end_stream() {
             self.upload.state.set(State::Complete);
         }
         Ok(frame)

@@ -36,8 +36,6 @@ pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     account: Account,
     pause_max: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The last frame was handed over, and the client's connection has not asked for another.
-    is_handed: bool,
     /// Why it has failed; told at the next poll.
     failure: Option<&'static str>,
 }
@@ -51,13 +49,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         account: Account,
         pause_max: Duration,
     ) -> Self {
+        // Until it is asked for, the client has not made room for it.
+        account.busy().handed();
         let mut body = Self {
             incoming,
             lease: Some(lease),
             account,
             pause_max,
             sleep: None,
-            is_handed: false,
             failure: None,
         };
         if body.incoming.is_end_stream() {
@@ -67,9 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if std::mem::take(&mut self.is_handed) {
-            self.account.busy().taken();
-        }
+        self.account.busy().taken();
         if let Some(failure) = self.failure {
             return Poll::Ready(Some(Err(BodyError(failure))));
         }
@@ -98,12 +95,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         self.sleep = None;
         let length = frame.data_ref().map_or(0, Bytes::len);
         self.account.handed_over(length);
-        // A body with a declared length is not polled again after its last byte.
-        if self.incoming.is_end_stream() {
+        self.account.busy().handed();
+        // A body is not polled again after its trailers, nor after the last byte of a declared length.
+        if frame.is_trailers() || self.incoming.is_end_stream() {
             self.finish();
-        } else {
-            self.is_handed = true;
-            self.account.busy().handed();
         }
         frame
     }
@@ -143,14 +138,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Drop for Forwarded<S> {
-    fn drop(&mut self) {
-        if self.is_handed {
-            self.account.busy().taken();
-        }
-    }
-}
-
 // === impl ResponseBody ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
@@ -159,6 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
         let text = text.into();
         account.handed_over(text.len());
         account.complete();
+        account.busy().handed();
         Self::Own {
             text: Some(text).filter(|text| !text.is_empty()),
             _account: account,

@@ -74,7 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.pulse.wrote();
+        self.pulse.wrote(count);
         Poll::Ready(Ok(count))
     }
 
@@ -84,7 +84,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
-        self.pulse.wrote();
+        self.pulse.wrote(count);
         Poll::Ready(Ok(count))
     }
 

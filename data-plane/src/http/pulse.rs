@@ -16,6 +16,9 @@ use crate::drain;
 /// How long an idle connection may still bring a request once we drain. A client that is about to send one gets an
 /// answer instead of a reset.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
+/// Writes on HTTP/2 that are no larger may be frames of its own, like our PINGs and the answers to the client's. They go
+/// out whether the client takes its answer or not.
+const CONTROL_BYTES_MAX: usize = 64;
 
 /// The facts of one connection.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct Pulse {
     requests: Cell<usize>,
     handed: Cell<usize>,
     is_in_head: Cell<bool>,
+    is_tunnel: Cell<bool>,
     is_draining: Cell<bool>,
     cut: Cell<Option<Cut>>,
     since: Cell<Instant>,
@@ -58,7 +62,11 @@ pub(crate) enum Cut {
 
 /// One request of a connection, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Busy(Rc<Pulse>);
+pub(crate) struct Busy {
+    pulse: Rc<Pulse>,
+    /// The connection has something of the answer, and has not asked for more.
+    is_handed: Cell<bool>,
+}
 
 /// Ends when the process drains and a connection that has said nothing yet has had its chance.
 pub(super) async fn silence(drain: &mut drain::Signal) {
@@ -80,6 +88,7 @@ impl Pulse {
             requests: Cell::new(0),
             handed: Cell::new(0),
             is_in_head: Cell::new(false),
+            is_tunnel: Cell::new(false),
             is_draining: Cell::new(false),
             cut: Cell::new(None),
             since: Cell::new(Instant::now()),
@@ -88,17 +97,26 @@ impl Pulse {
 
     /// Bytes came in.
     pub(super) fn read(&self) {
-        if self.reads_heads && self.requests.get() == 0 && !self.is_in_head.get() {
+        if self.is_tunnel.get() {
+            self.touch();
+        } else if self.reads_heads && self.requests.get() == 0 && !self.is_in_head.get() {
             self.is_in_head.set(true);
             self.touch();
         }
     }
 
-    /// Bytes went out.
-    pub(super) fn wrote(&self) {
-        if self.handed.get() > 0 {
+    /// So many bytes went out.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let is_answer = self.reads_heads || bytes > CONTROL_BYTES_MAX;
+        if self.is_tunnel.get() || (self.handed.get() > 0 && is_answer) {
             self.touch();
         }
+    }
+
+    /// The connection has changed to another protocol: whatever moves now, moves it.
+    pub(super) fn tunnel(&self) {
+        self.is_tunnel.set(true);
+        self.touch();
     }
 
     /// Something moved.
@@ -115,7 +133,10 @@ impl Pulse {
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.is_in_head.set(false);
         self.requests.set(self.requests.get() + 1);
-        Busy(self.clone())
+        Busy {
+            pulse: self.clone(),
+            is_handed: Cell::new(false),
+        }
     }
 
     /// The process drains: requests are still answered, but no longer waited for.
@@ -156,35 +177,40 @@ impl Pulse {
 // === impl Busy ===
 
 impl Busy {
-    /// A piece of the answer was handed to the connection.
+    /// The answer, or a piece of it, was handed to the connection.
     pub(crate) fn handed(&self) {
-        self.0.handed.set(self.0.handed.get() + 1);
-        self.0.touch();
+        if !self.is_handed.replace(true) {
+            self.pulse.handed.set(self.pulse.handed.get() + 1);
+        }
+        self.pulse.touch();
     }
 
     /// The connection took it, and wants the next.
     pub(crate) fn taken(&self) {
-        self.0.handed.set(self.0.handed.get() - 1);
-        self.0.touch();
+        if self.is_handed.replace(false) {
+            self.pulse.handed.set(self.pulse.handed.get() - 1);
+            self.pulse.touch();
+        }
     }
 
     /// Why the connection is being cut, if it is.
     pub(crate) fn cut(&self) -> Option<Cut> {
-        self.0.cut.get()
+        self.pulse.cut.get()
     }
 
     /// Whether this should be the last request of the connection.
     pub(crate) fn is_draining(&self) -> bool {
-        self.0.is_draining.get()
+        self.pulse.is_draining.get()
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let left = self.0.requests.get() - 1;
-        self.0.requests.set(left);
+        self.taken();
+        let left = self.pulse.requests.get() - 1;
+        self.pulse.requests.set(left);
         if left == 0 {
-            self.0.touch();
+            self.pulse.touch();
         }
     }
 }
@@ -218,7 +244,7 @@ mod tests {
         busy.handed();
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(waits(&pulse), Some((40, Expired::Stalled)));
-        pulse.wrote();
+        pulse.wrote(1);
         assert_eq!(waits(&pulse), Some((60, Expired::Stalled)));
         let other = pulse.begin();
         assert_eq!(waits(&pulse), None);
@@ -229,5 +255,29 @@ mod tests {
         assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
         pulse.drain();
         assert_eq!(waits(&pulse), Some((2, Expired::Idle)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_of_http2_itself_are_no_sign_that_the_client_takes_its_answer() {
+        let pulse = Pulse::new(&Timeouts::default(), false);
+        let busy = pulse.begin();
+        busy.handed();
+        for (bytes, left) in [(17, 50), (CONTROL_BYTES_MAX, 40), (1000, 60)] {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            pulse.wrote(bytes);
+            assert_eq!(waits(&pulse), Some((left, Expired::Stalled)), "{bytes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_moves_keeps_a_tunnel() {
+        let pulse = Pulse::new(&Timeouts::default(), true);
+        pulse.tunnel();
+        let moves: [fn(&Pulse); 4] = [Pulse::read, Pulse::read, |p| p.wrote(1), |p| p.wrote(1)];
+        for (number, moving) in moves.into_iter().enumerate() {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            moving(&pulse);
+            assert_eq!(pulse.since(), Instant::now(), "{number}");
+        }
     }
 }

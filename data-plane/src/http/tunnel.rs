@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         };
         let upgraded = &self.owner.tenant.upgraded;
         upgraded.inc();
-        pulse.touch();
+        pulse.tunnel();
         let carry = async {
             raw.stream.write_all(&ahead).await?;
             client.write_all(&raw.read).await?;

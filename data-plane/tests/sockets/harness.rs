@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod endpoint;
+pub(crate) mod frames;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

@@ -15,6 +15,7 @@ mod drain;
 mod framing;
 mod heads;
 mod http2;
+mod http2_frames;
 mod limits;
 mod metrics;
 mod retry;

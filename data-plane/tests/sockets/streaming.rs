@@ -75,6 +75,46 @@ fn the_first_piece_of_a_request_arrives_before_the_last_is_sent() {
 }
 
 #[test]
+fn a_body_that_ends_with_trailers_is_complete_and_leaves_the_connection_clean() {
+    run(async {
+        let endpoint = scripted(|mut peer: Peer| async move {
+            while peer.receive().await.is_some() {
+                let head =
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+                let body = "2\r\nhi\r\n0\r\nx-sum: 9\r\n\r\n";
+                peer.wire.send(format!("{head}{body}")).await;
+            }
+        })
+        .await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        let chunks = "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 9\r\n\r\n";
+        for fields in [
+            "\r\n",
+            "TE: trailers\r\nConnection: TE\r\n\r\n",
+            chunks,
+            &format!("Trailer: x-sum\r\n{chunks}"),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\n{fields}");
+            client.send(head).await;
+            assert_eq!(client.response().await.text(), "hi", "{fields}");
+        }
+        let trailers: Vec<_> = endpoint
+            .received()
+            .into_iter()
+            .map(|received| received.body)
+            .collect();
+        let expected: [&[u8]; 4] = [b"", b"", b"hi", b"hix-sum: 9\r\n"];
+        assert_eq!(trailers, expected);
+        assert_eq!(endpoint.connections(), 1);
+        proxy
+            .until("tiergate_requests_in_flight{tenant=\"team\"}", 0.0)
+            .await;
+        assert!(proxy.errors("client_aborted") < 0.5);
+    });
+}
+
+#[test]
 fn an_answer_may_begin_before_the_request_has_ended() {
     run(async {
         let endpoint = scripted(|mut peer: Peer| async move {

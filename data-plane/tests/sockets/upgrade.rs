@@ -69,6 +69,27 @@ fn an_upgraded_connection_in_which_nothing_moves_ends() {
 }
 
 #[test]
+fn an_upgraded_connection_lives_as_long_as_something_moves() {
+    run(async {
+        let pause_max = Duration::from_secs(1);
+        let endpoint = parrot().await;
+        let mut config = config();
+        config.timeouts.response_body = pause_max;
+        let proxy = proxy(config, table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client.send(ASK).await;
+        assert_eq!(client.response().await.status, 101);
+        assert_eq!(client.take(5).await, b"hello");
+        let begin = tokio::time::Instant::now();
+        while begin.elapsed() < pause_max * 2 {
+            client.send("x").await;
+            assert_eq!(client.take(1).await, b"x", "after {:?}", begin.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
 fn an_endpoint_may_decline() {
     run(async {
         let endpoint = scripted(|mut peer: Peer| async move {

@@ -6,9 +6,9 @@
 
 mod http1;
 mod http2;
+mod io;
 mod pool;
 
-use std::io;
 use std::task::Context;
 
 use http::{Request, Response};
@@ -36,7 +36,7 @@ pub(crate) struct SendError {
 /// Why no connection came.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
-    Failed(io::Error),
+    Failed(std::io::Error),
     TimedOut,
 }
 

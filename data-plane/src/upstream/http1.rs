@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::SendError;
+use super::io::EndpointIo;
 use crate::body::RequestBody;
 use crate::metrics::OpenUpstream;
 
@@ -30,9 +31,9 @@ pub(crate) struct Http1<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 
 enum Driver<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     /// Driven by its holder. Boxed: it moves in and out of the pool.
-    Held(Box<Connection<TokioIo<S>, RequestBody>>),
+    Held(Box<Connection<TokioIo<EndpointIo<S>>, RequestBody>>),
     /// Closed, or changed to another protocol; not to be driven any more.
-    Done(Box<Connection<TokioIo<S>, RequestBody>>),
+    Done(Box<Connection<TokioIo<EndpointIo<S>>, RequestBody>>),
     /// A task of its own: the request's body is still on its way while the response is.
     Task { _owned: Task },
     /// At its end.
@@ -57,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
         let (sender, connection) = Builder::new()
             .max_headers(RESPONSE_HEADERS_MAX)
             .max_header_size(RESPONSE_HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(EndpointIo::new(stream)))
             .await?;
         Ok(Self {
             sender,
@@ -133,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
         };
         let parts = connection.into_parts();
         Some(Raw {
-            stream: parts.io.into_inner(),
+            stream: parts.io.into_inner().into_inner(),
             read: parts.read_buf,
             _open,
         })

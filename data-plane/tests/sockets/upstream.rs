@@ -113,6 +113,32 @@ fn before_the_first_table_the_answer_is_503() {
 }
 
 #[test]
+fn an_endpoint_that_refuses_an_upload_and_closes_is_heard() {
+    run(async {
+        for taken in [0, 20_000] {
+            let endpoint = scripted(move |mut peer: Peer| async move {
+                peer.head().await;
+                peer.wire.take(taken).await;
+                let answer = "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig";
+                // Closed with unread bytes: a reset for whoever still writes.
+                peer.wire.send(answer).await;
+            })
+            .await;
+            let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+            for _ in 0..5 {
+                let mut client = Client::connect(proxy.http).await;
+                let head = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3000000\r\n\r\n";
+                client.send(head).await;
+                client.send(vec![b'x'; 3_000_000]).await;
+                let response = client.response().await;
+                assert_eq!((response.status, response.text()), (413, "big"), "{taken}");
+            }
+            proxy.until("tiergate_upstream_connections", 0.0).await;
+        }
+    });
+}
+
+#[test]
 fn a_body_that_ends_early_is_broken_for_the_client_as_well() {
     run(async {
         for answer in [

@@ -21,7 +21,7 @@ mod root_certificate;
 mod scheduler;
 mod service_account;
 mod store;
-mod watch;
+pub(crate) mod watch;
 mod write;
 
 use std::fmt::Debug;

@@ -19,6 +19,7 @@ use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::actors;
 use crate::images::Images;
 use crate::stop;
 
@@ -179,7 +180,8 @@ impl<N: Net> Node<N> {
         let services = self.services.clone();
         background.spawn(watching::keep(
             Api::all(client.clone()),
-            watching::config(),
+            actors::watch::config(),
+            derive(&mut rng),
             services,
         ));
         // A container gets the variables of the Services that exist: without them no pod may begin.
@@ -190,8 +192,9 @@ impl<N: Net> Node<N> {
 
         let (pods, mut changed) = watch::channel(Objects::default());
         let selector = format!("spec.nodeName={}", self.options.name);
-        let config = watching::config().fields(&selector);
-        background.spawn(watching::keep(Api::all(client), config, pods));
+        let config = actors::watch::config().fields(&selector);
+        let pods_rng = derive(&mut rng);
+        background.spawn(watching::keep(Api::all(client), config, pods_rng, pods));
         loop {
             tokio::select! {
                 () = stop.wait() => break,
@@ -200,6 +203,11 @@ impl<N: Net> Node<N> {
                     self.see(&pods);
                 }
                 Some(ended) = self.running.join_next() => self.forget(ended),
+                // Without its watches a node would only look alive: whoever runs it sees that it has ended.
+                Some(_) = background.join_next() => {
+                    tracing::error!(node = self.options.name, reason = "node_broken", "a node stops: a task of it has ended");
+                    break;
+                }
             }
         }
         self.running.shutdown().await;

@@ -60,7 +60,9 @@ pub async fn up(arguments: Arguments) -> Result<(), UpError> {
     };
     stop.stop();
     let ended = async { while nodes.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+    if tokio::time::timeout(END_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(limit = ?END_TIMEOUT, reason = "slow_nodes", "pods that had not ended are killed");
+    }
     result
 }
 

@@ -1,4 +1,6 @@
 //! `tiergate-sim`: the cluster around the tiers.
+//!
+//! In: the command line. Out: an exit code. What a command does is in the library; here is the log, the runtime and the end.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -41,6 +41,7 @@ pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let next = path.with_added_extension("new");
+    // What an earlier end left there. If it cannot go, making the new one says why.
     let _ = fs::remove_file(&next);
     let mut file = OpenOptions::new()
         .write(true)

@@ -127,7 +127,6 @@ impl Metrics {
     }
 
     /// Counts something that happens once per connection, not per request.
-    #[expect(clippy::unused_self, reason = "reads like the other events")]
     pub(crate) fn count(&self, family: &Family<ResultLabels, Counter>, result: &'static str) {
         family.get_or_create(&ResultLabels { result }).inc();
     }

@@ -93,7 +93,7 @@ impl Options {
         Self {
             admin_token: admin_token.into(),
             seed,
-            epoch: Timestamp::now(),
+            epoch: crate::clock::wall_now(),
             service_range: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 96, 0, 0), 16),
             history_max: 8192,
         }

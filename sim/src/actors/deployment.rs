@@ -14,7 +14,6 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -26,6 +25,7 @@ use super::queue::{Queue, work};
 use super::store::{Key, Stores};
 use super::write::{WriteError, Writer, unless_gone};
 use super::{CONTROLLER_MANAGER, Context};
+use crate::clock::wall_now;
 
 /// The first retry after a failure, as client-go's queues have it.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(5);
@@ -101,7 +101,7 @@ impl Controller {
             deployment: &deployment,
             replica_sets: &replica_sets,
             pods: &pods,
-            now: Timestamp::now(),
+            now: wall_now(),
         });
         for action in actions {
             self.act(&deployment, &key, action).await?;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::store::Key;
 use super::write::{WriteError, Writer, timed};
+use crate::clock::wall_now;
 
 /// Events that wait to be written.
 const QUEUE_MAX: usize = 1024;
@@ -164,7 +165,7 @@ impl EventWriter {
     }
 
     async fn write(&mut self, component: &'static str, draft: Draft) -> Result<(), WriteError> {
-        let now = Timestamp::now();
+        let now = wall_now();
         let identity = Identity {
             component,
             about: (

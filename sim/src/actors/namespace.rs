@@ -8,7 +8,6 @@ mod content;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PropagationPolicy};
 use kube::{Api, Client};
@@ -19,6 +18,7 @@ use super::queue::{Queue, work};
 use super::store::{Key, Stores};
 use super::write::{WriteError, Writer, delete_params, timed, unless_gone};
 use super::{CONTROLLER_MANAGER, Context};
+use crate::clock::wall_now;
 
 /// What the API server puts into `spec.finalizers` of every namespace, for this controller.
 const FINALIZER: &str = "kubernetes";
@@ -87,7 +87,7 @@ impl Controller {
         let client = self.writer.client();
         let resources = discovery::resources(&client).await?;
         let remaining = empty(&client, &key.name, &resources).await;
-        let now = Timestamp::now();
+        let now = wall_now();
         let api: Api<Namespace> = Api::all(client);
         let params = self.writer.post_params();
         let mut current = Namespace::clone(&namespace);

@@ -17,6 +17,7 @@ use super::queue::{Queue, work};
 use super::store::Key;
 use super::write::{Writer, timed, unless_gone};
 use super::{CONTROLLER_MANAGER, Context};
+use crate::clock::wall_now;
 
 pub(crate) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -58,7 +59,7 @@ pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
                 let Some(node) = stores.nodes.get(&key) else {
                     return Ok(());
                 };
-                let Some(taints) = step(&node, Timestamp::now()) else {
+                let Some(taints) = step(&node, wall_now()) else {
                     return Ok(());
                 };
                 let api: Api<Node> = Api::all(writer.client());

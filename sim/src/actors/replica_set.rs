@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
@@ -25,6 +24,7 @@ use super::queue::{Queue, work};
 use super::store::{Key, Stores, locked};
 use super::write::{WriteError, Writer, unless_gone};
 use super::{CONTROLLER_MANAGER, Context, pod};
+use crate::clock::wall_now;
 
 /// The first retry after a failure, as client-go's queues have it.
 const RETRY_DELAY_FIRST: Duration = Duration::from_millis(5);
@@ -97,7 +97,7 @@ impl Controller {
             pods: &pods,
             replica_sets: &replica_sets,
             is_current,
-            now: Timestamp::now(),
+            now: wall_now(),
         };
         let mut failure = None;
         for action in step::reconcile(&observed) {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::Status;
@@ -22,6 +21,7 @@ use super::queue::{Queue, work};
 use super::store::{Key, Store, Stores, locked};
 use super::write::{WriteError, Writer, timed, unless_gone};
 use super::{Context, pod};
+use crate::clock::wall_now;
 
 /// The name of the scheduler, in pods and as a writer.
 const SCHEDULER: &str = "default-scheduler";
@@ -191,7 +191,7 @@ impl Scheduler {
             "reason": "Unschedulable",
             "message": message,
             "lastProbeTime": null,
-            "lastTransitionTime": Time(Timestamp::now()),
+            "lastTransitionTime": Time(wall_now()),
         }] } });
         unless_gone(self.writer.patch_status::<Pod>(key, &patch).await)?;
         Ok(())

@@ -21,6 +21,7 @@ use super::probe::{Check, Schedule};
 use super::prober;
 use super::process::Process;
 use super::status::{ContainerView, Exit, Phase, PodView};
+use crate::clock::wall_seconds;
 
 /// How long a container that could not be prepared waits for the next try.
 const PREPARE_RETRY_DELAY: Duration = Duration::from_secs(5);
@@ -100,7 +101,7 @@ impl<N: Net> Job<N> {
     }
 
     async fn run_once(&mut self, plan: Plan, probe: Option<(Check, Schedule)>) -> Exit {
-        let started = self.context.wall_now();
+        let started = wall_seconds();
         let begun = match plan {
             Plan::Nothing => return completed(started),
             Plan::Process(order) => Process::start(&order)
@@ -204,7 +205,7 @@ impl<N: Net> Job<N> {
             reason,
             message,
             started,
-            finished: self.context.wall_now(),
+            finished: wall_seconds(),
         }
     }
 

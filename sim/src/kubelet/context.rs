@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::Api;
 use tokio::sync::watch;
@@ -62,16 +61,6 @@ impl<N> Context<N> {
             namespace: self.namespace().to_owned(),
             node: self.node.clone(),
         }
-    }
-
-    /// The time as objects hold it, in whole seconds.
-    #[expect(
-        clippy::unused_self,
-        reason = "the simulated world will keep the clock here"
-    )]
-    pub(super) fn wall_now(&self) -> Timestamp {
-        let now = Timestamp::now();
-        Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
     /// What a container runtime and the mounted ServiceAccount would add; the container's own values win.

@@ -15,6 +15,7 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use super::ApiAccess;
+use crate::clock::wall_now;
 
 /// As real kubelets ask: an hour and a little, which the server may shorten.
 const TOKEN_LIFETIME_SECONDS: i64 = 3607;
@@ -120,7 +121,7 @@ impl Credentials {
         let next = self.folder.join(".token");
         fs::write(&next, &token)?;
         fs::rename(&next, self.folder.join("token"))?;
-        Ok(renewal_delay(expires.0, Timestamp::now()))
+        Ok(renewal_delay(expires.0, wall_now()))
     }
 
     async fn is_wanted(

@@ -19,6 +19,7 @@ use rand::rngs::SmallRng;
 use serde_json::json;
 
 use super::FIELD_MANAGER;
+use crate::clock::wall_now;
 
 /// How often the lease is renewed; up to 4 % more, so that nodes drift apart.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub(super) struct Facts {
 /// Creates or updates the Node object, and returns its UID.
 pub(super) async fn register(client: &kube::Client, facts: &Facts) -> Result<String, kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let node = node(facts, Timestamp::now());
+    let node = node(facts, wall_now());
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
@@ -87,7 +88,7 @@ async fn keep_lease(client: kube::Client, facts: &Facts, uid: &str, mut rng: Sma
 }
 
 async fn renew_lease(leases: &Api<Lease>, facts: &Facts, uid: &str) -> Result<(), kube::Error> {
-    let now = MicroTime(Timestamp::now());
+    let now = MicroTime(wall_now());
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
@@ -152,7 +153,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 async fn write_status(nodes: &Api<Node>, facts: &Facts) -> Result<(), kube::Error> {
-    let mut status = status(facts, Timestamp::now());
+    let mut status = status(facts, wall_now());
     let before = nodes.get(&facts.name).await?.status.unwrap_or_default();
     keep_transitions(&mut status, &before);
     let parameters = PatchParams {

@@ -19,6 +19,7 @@ use super::context::Context;
 use super::credentials::Credentials;
 use super::report::{RETRY_DELAY_FIRST, RETRY_DELAY_MAX, Report, finish, patch_status, retry};
 use super::status::{Phase, PodView};
+use crate::clock::wall_seconds;
 
 /// Grace of a pod whose object is already gone.
 const GRACE_OF_GONE: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub(super) struct Seen {
 /// Runs the pod until its object is gone.
 pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>) {
     let context = Arc::new(context);
-    let accepted = context.wall_now();
+    let accepted = wall_seconds();
     let (view, _) = watch::channel(PodView::new(&context.pod, accepted));
     let (deadline, until) = watch::channel(None);
     let report = Report::new(Arc::clone(&context), view.subscribe(), seen.clone());

@@ -13,6 +13,7 @@ use super::FIELD_MANAGER;
 use super::context::Context;
 use super::pod::{Seen, has_ended};
 use super::status::{self, ContainerView, Phase, PodView};
+use crate::clock::wall_seconds;
 
 /// How long a failed request to the API server waits for its next try, at first and at most.
 pub(super) const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
@@ -56,7 +57,7 @@ impl<N> Report<N> {
         let mut is_first = true;
         loop {
             let view = self.view.borrow_and_update().clone();
-            let now = self.context.wall_now();
+            let now = wall_seconds();
             let status = status::status(&self.written, &view, &self.context.addresses(), now);
             if is_first
                 || self.written.status.as_ref() != Some(&status)
@@ -105,9 +106,9 @@ impl<N> Report<N> {
 pub(super) async fn finish<N>(context: &Arc<Context<N>>, view: &PodView) {
     let mut view = view.clone();
     for container in view.init.iter_mut().chain(&mut view.containers) {
-        end_view(container, context.wall_now());
+        end_view(container, wall_seconds());
     }
-    let now = context.wall_now();
+    let now = wall_seconds();
     let status = status::status(&context.pod, &view, &context.addresses(), now);
     retry(context, "report the end of", || {
         patch_status(context, &status)

@@ -2,7 +2,8 @@
 //!
 //! In: Services, pods, nodes. Out: EndpointSlices. What a Service should have is decided in [`endpoint`], how it is laid
 //! out in [`pack`]; this file carries it out. A change is written at once, without a batching delay. As the real
-//! controller, it does not decide from a store that lacks its last write, but comes back after a second.
+//! controller, it does not decide from a store that lacks its last write; it comes back as soon as the store shows that
+//! write, so that pods that end together are not called ready a second longer than they accept connections.
 
 mod endpoint;
 mod pack;
@@ -99,7 +100,10 @@ impl Controller {
                 Some(slice) => locked(&tracker).is_own(&service, slice),
                 None => locked(&tracker).gone(&service, slice),
             };
-            if !is_own {
+            if is_own {
+                // What could not be decided before this write was seen can be now.
+                queue.add(service);
+            } else {
                 queue.add_after(service, FOREIGN_CHANGE_DELAY);
             }
         });

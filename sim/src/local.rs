@@ -29,7 +29,7 @@ mod settings;
 
 pub(crate) use certificates::Certificates;
 use control::Control;
-pub use error::UpError;
+pub use error::{EXIT_CODES, UpError};
 pub use settings::Arguments;
 use settings::{Content, Settings};
 

@@ -3,6 +3,7 @@
 //! In: the command line. Out: an exit code. What a command does is in the library; here is the log, the runtime and the end.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a local cluster: API server, controllers, nodes; pods are processes on this machine.
+    #[command(after_help = local::EXIT_CODES)]
     Up(local::Arguments),
     /// Become a program that ends when its parent ends. For our own use.
     #[command(name = launch::SUBCOMMAND, hide = true)]
@@ -56,6 +58,7 @@ fn run(arguments: local::Arguments) -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(arguments.log_level)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

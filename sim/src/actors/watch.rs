@@ -92,7 +92,12 @@ pub(crate) async fn follow<K, S>(
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     let delay = retry_delay(failures, &mut rng);
-                    tracing::warn!(kind, %error, failures, ?delay, reason = "watch_failed", "watch failed; trying again");
+                    if failures == 1 {
+                        // Once is ordinary life, such as the API server ending before us.
+                        tracing::debug!(kind, %error, ?delay, "watch failed; trying again");
+                    } else {
+                        tracing::warn!(kind, %error, failures, ?delay, reason = "watch_failed", "watch failed; trying again");
+                    }
                     tokio::time::sleep(delay).await;
                     if failures.is_multiple_of(STARTS_FAILED_MAX) {
                         break;

@@ -130,7 +130,7 @@ fn target(
         [name, subresource] => {
             let subresource = Subresource::parse(subresource)
                 .filter(|&one| resource.has(one))
-                .ok_or_else(Failure::no_resource)?;
+                .ok_or_else(|| no_subresource(&resource, subresource))?;
             (Some((*name).to_owned()), Some(subresource))
         }
         _ => return Err(Failure::no_resource()),
@@ -150,6 +150,16 @@ fn target(
         subresource,
         is_watch_path,
     })
+}
+
+/// What a real API server fetches from the node's kubelet is refused with a word of where else to look.
+fn no_subresource(resource: &Resource, name: &str) -> Failure {
+    let is_of_kubelet = matches!(name, "attach" | "exec" | "log" | "portforward" | "proxy");
+    if is_of_kubelet && resource.group.is_empty() && resource.plural == "pods" {
+        Failure::not_modelled(name)
+    } else {
+        Failure::no_resource()
+    }
 }
 
 // === impl Query ===
@@ -289,6 +299,21 @@ mod tests {
             "/api/v1/pods/x",
         ] {
             assert!(route(&registry, path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_kubelet_would_answer_is_refused_with_where_else_to_look() {
+        let registry = Registry::built_in();
+        for name in ["log", "exec", "attach", "portforward", "proxy"] {
+            let path = format!("/api/v1/namespaces/n/pods/p/{name}");
+            let Err(failure) = route(&registry, &path) else {
+                panic!("{path} is served")
+            };
+            let status = failure.to_value();
+            assert_eq!(status["code"], 501, "{path}");
+            let message = status["message"].as_str().unwrap();
+            assert!(message.contains(&format!("pods/{name} ")), "{message}");
         }
     }
 

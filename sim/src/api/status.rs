@@ -95,6 +95,14 @@ impl Failure {
         .about("", "", "")
     }
 
+    /// A subresource of pods that needs a kubelet which can be asked.
+    pub(crate) fn not_modelled(subresource: &str) -> Self {
+        let message = format!(
+            "pods/{subresource} is not modelled in this local cluster; `tiergate-sim up` has printed the folder of the pods' logs, and a pod's address answers from this machine"
+        );
+        Self::new(501, "", message)
+    }
+
     /// The object does not exist.
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
         Self::new(

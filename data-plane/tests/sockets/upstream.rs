@@ -208,6 +208,45 @@ fn connections_are_kept_and_dropped_with_their_pod() {
 }
 
 #[test]
+fn tables_and_pods_that_come_and_go_fail_no_request() {
+    run(async {
+        let endpoints = [echo().await, echo().await];
+        let addresses = endpoints.each_ref().map(|endpoint| endpoint.address);
+        let proxy = proxy(config(), table_of(&addresses)).await;
+        let asking = [REQUEST, POST, REQUEST, POST].map(|request| {
+            let to = proxy.http;
+            tokio::task::spawn_local(async move {
+                let mut client = Client::connect(to).await;
+                for _ in 0..100 {
+                    client.send(request).await;
+                    assert_eq!(client.response().await.status, 200);
+                }
+            })
+        });
+        let mut publications = 0;
+        while !asking.iter().all(tokio::task::JoinHandle::is_finished) {
+            if publications % 3 == 0 {
+                new_pods();
+            }
+            let count = 1 + publications % 2;
+            proxy.cell.publish(table_of(&addresses[..count]));
+            publications += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for asked in asking {
+            asked.await.expect("every request is answered");
+        }
+        let arrived: usize = endpoints
+            .iter()
+            .map(|endpoint| endpoint.received().len())
+            .sum();
+        assert_eq!(arrived, 400);
+        proxy.cell.publish(table_of(&[]));
+        proxy.until("tiergate_upstream_connections", 0.0).await;
+    });
+}
+
+#[test]
 fn an_idle_upstream_connection_is_closed_after_its_time() {
     run(async {
         let endpoint = echo().await;

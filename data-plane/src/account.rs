@@ -67,6 +67,13 @@ impl Account {
         self.upload = Some(upload);
     }
 
+    /// Whether the body of the request was sent to the endpoint to its end.
+    pub(crate) fn has_whole_body(&self) -> bool {
+        self.upload
+            .as_ref()
+            .is_some_and(|upload| upload.is_complete())
+    }
+
     /// What the log is to tell, if this request is one to log.
     pub(crate) fn entry(&mut self) -> Option<&mut Entry> {
         self.entry.as_deref_mut()

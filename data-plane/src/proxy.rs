@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -52,13 +52,17 @@ pub(crate) async fn serve<N: Net>(
     let snapshot = session.context.shared.cell.load_full(); // the only load for this request
     session.context.pool.follow(&snapshot);
     let version = request.version();
+    let is_head = request.method() == Method::HEAD;
+    let has_body = !http_body::Body::is_end_stream(request.body());
     let entry = entry(&session, &request);
     let mut account = Account::open(Instant::now(), snapshot.unrouted(), entry, session.begin());
     let answer = forward(&session, &snapshot, &mut account, request).await;
     let finish = Finish {
         version,
         date: session.context.date.value(Instant::now()),
-        closes: account.busy().is_draining(),
+        // Of a body that has not been read, hyper does not wait for the rest: the client must know.
+        closes: account.busy().is_draining() || (has_body && !account.has_whole_body()),
+        is_head,
     };
     match answer {
         Ok(answer) => deliver(&session, account, answer, finish),

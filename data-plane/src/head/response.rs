@@ -1,6 +1,6 @@
 //! The head of a response on its way to the client. Pure.
 
-use http::header::{CONNECTION, CONTENT_TYPE, DATE, SERVER, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, UPGRADE};
 use http::response::Parts;
 use http::{HeaderValue, Response, Version};
 
@@ -16,6 +16,8 @@ pub(crate) struct Finish {
     pub(crate) date: HeaderValue,
     /// Whether the connection ends after this response.
     pub(crate) closes: bool,
+    /// Whether the request was HEAD, whose answers have no body.
+    pub(crate) is_head: bool,
 }
 
 /// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
@@ -48,12 +50,14 @@ pub(crate) fn of_error(
         error.meaning(),
         error.reason()
     );
-    let mut response = Response::new(text);
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(if finish.is_head { String::new() } else { text });
     *response.status_mut() = status;
     *response.version_mut() = finish.version;
     let headers = response.headers_mut();
     let text_plain = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(CONTENT_TYPE, text_plain);
+    headers.insert(CONTENT_LENGTH, length);
     headers.insert(SERVER, server.clone());
     headers.insert(DATE, finish.date);
     if (finish.closes || error.ends_connection()) && finish.version != Version::HTTP_2 {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::harness::client::Client;
 use crate::harness::endpoint::{Peer, answering, echo, scripted};
-use crate::harness::frames::{DATA, PING, RST_STREAM, connect, frame, request};
+use crate::harness::frames::{DATA, HEADERS, PING, RST_STREAM, connect, frame, next, request};
 use crate::harness::{config, proxy, run, table_of, until};
 
 const OPEN: &str = "tiergate_client_connections_open";
@@ -32,6 +33,31 @@ fn a_client_that_makes_no_room_for_its_answer_is_let_go() {
             let stalled = proxy.errors("client_stalled");
             assert!(is_ours || (stalled - 1.0).abs() < 0.1, "{endpoints:?}");
             proxy.until(IN_FLIGHT, 0.0).await;
+        }
+    });
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_whoever_gives_it() {
+    run(async {
+        let endpoint = answering("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
+        for endpoints in [vec![], vec![endpoint.address]] {
+            let proxy = proxy(config(), table_of(&endpoints)).await;
+            let mut client = connect(proxy.http, 65_535).await;
+            client.send(request(1, true, "HEAD", "/", &[])).await;
+            let is_last = loop {
+                let (kind, is_last) = next(&mut client).await.expect("an answer");
+                if kind == HEADERS {
+                    break is_last;
+                }
+            };
+            assert!(is_last, "{endpoints:?}");
+            let mut client = Client::connect(proxy.http).await;
+            let head = "HEAD / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+            client.send(head).await;
+            let head = client.head().await.expect("a head");
+            assert_eq!(head.values("content-length").len(), 1, "{head:?}");
+            assert_eq!(client.rest().await, b"");
         }
     });
 }

@@ -80,6 +80,33 @@ fn a_body_that_is_too_large_is_refused_whether_declared_or_not() {
 }
 
 #[test]
+fn an_answer_before_the_end_of_the_request_says_that_the_connection_ends() {
+    run(async {
+        let endpoint = crate::harness::endpoint::scripted(
+            |mut peer: crate::harness::endpoint::Peer| async move {
+                while peer.head().await.is_some() {
+                    peer.answer("early").await;
+                }
+            },
+        )
+        .await;
+        for (endpoints, status) in [(vec![], 503), (vec![endpoint.address], 200)] {
+            let proxy = proxy(config(), table_of(&endpoints)).await;
+            let mut client = Client::connect(proxy.http).await;
+            let head = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\n";
+            client.send(head).await;
+            let response = client.response().await;
+            assert_eq!(response.status, status);
+            assert_eq!(response.values("connection"), ["close"], "{status}");
+            client
+                .send("helloGET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+                .await;
+            assert_eq!(client.rest().await, b"", "{status}");
+        }
+    });
+}
+
+#[test]
 fn a_refused_upload_gets_its_answer_while_it_is_still_sending() {
     run(async {
         let config = limits(|limits| limits.body_bytes_max = 1000);

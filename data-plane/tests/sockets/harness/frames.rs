@@ -7,7 +7,7 @@ use super::client::Client;
 pub(crate) const DATA: u8 = 0;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const PING: u8 = 6;
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -20,6 +20,18 @@ pub(crate) async fn connect(to: SocketAddr, window: u32) -> Client {
     let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
     client.send(frame(SETTINGS, false, 0, &setting)).await;
     client
+}
+
+/// The kind of the next frame, and whether it is the last of its stream.
+pub(crate) async fn next(client: &mut Client) -> Option<(u8, bool)> {
+    let head = client.take(9).await;
+    let &[_, high, low, kind, flags, ..] = &head[..] else {
+        return None;
+    };
+    client
+        .take(usize::from(u16::from_be_bytes([high, low])))
+        .await;
+    Some((kind, kind <= HEADERS && flags & END_STREAM > 0))
 }
 
 /// One frame.

@@ -23,7 +23,7 @@ use crate::account::Account;
 use crate::body::{Forwarded, RequestBody, ResponseBody};
 use crate::error::ProxyError;
 use crate::head::response::{self, Finish};
-use crate::head::{admit, host, path, via};
+use crate::head::{admit, hop, host, path, via};
 use crate::http::Session;
 use crate::http::tunnel::Tunnel;
 use crate::net::Net;
@@ -138,13 +138,14 @@ fn deliver<N: Net>(
         upgrade,
     } = answer;
     let (mut parts, incoming) = response.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        if upgrade.is_none() {
-            let endpoint = lease.address();
-            let source = None;
-            let error = ProxyError::UpstreamProtocol { endpoint, source };
-            return refuse(session, account, &error, finish);
-        }
+    let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    if (is_switch && upgrade.is_none()) || hop::has_foreign_coding(&parts.headers) {
+        let endpoint = lease.address();
+        let source = None;
+        let error = ProxyError::UpstreamProtocol { endpoint, source };
+        return refuse(session, account, &error, finish);
+    }
+    if is_switch {
         let protocol = parts
             .headers
             .get(http::header::UPGRADE)

@@ -53,6 +53,14 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     }
 }
 
+/// Whether the body of a response has a coding that hyper leaves in it, and that nobody asked for: its name would be lost
+/// with the field.
+pub(crate) fn has_foreign_coding(headers: &HeaderMap) -> bool {
+    let known = ["chunked", "identity"];
+    tokens(headers, &TRANSFER_ENCODING)
+        .any(|coding| known.iter().all(|name| !coding.eq_ignore_ascii_case(name)))
+}
+
 /// Removes the fields of the endpoint's connection from a response.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
     // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).

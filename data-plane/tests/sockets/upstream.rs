@@ -27,7 +27,10 @@ fn without_a_usable_endpoint_the_client_gets_the_reason() {
         .await;
         let garbage = answering("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
         let unasked = answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n").await;
+        let squeezed =
+            answering("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
         for (endpoints, request, status, reason) in [
+            (vec![squeezed.address], REQUEST, 502, "upstream_protocol"),
             (vec![], REQUEST, 503, "no_endpoints"),
             (vec![nobody().await], REQUEST, 502, "connect_failed"),
             (

@@ -1,8 +1,8 @@
 //! Refuses what a gateway must not serve. Pure.
 
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderMap, Method, Version};
 
 use crate::config::Limits;
 use crate::error::ProxyError;
@@ -13,7 +13,7 @@ pub(crate) fn admit(parts: &Parts, limits: &Limits) -> Result<(), ProxyError> {
         return Err(ProxyError::MethodRefused);
     }
     // hyper counts the fields of HTTP/1 itself; h2 bounds only their bytes.
-    if parts.headers.len() > limits.headers_max {
+    if fields(&parts.headers) > limits.headers_max {
         return Err(ProxyError::HeadTooLarge);
     }
     if parts.version != Version::HTTP_2 {
@@ -30,6 +30,12 @@ pub(crate) fn admit(parts: &Parts, limits: &Limits) -> Result<(), ProxyError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Fields as HTTP/1 would have them: HTTP/2 clients may send each cookie in a field of its own (RFC 9113 §8.2.3).
+fn fields(headers: &HeaderMap) -> usize {
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    headers.len() - crumbs.saturating_sub(1)
 }
 
 /// Only `chunked` alone, once: of anything else the endpoint would not learn, as the field ends here (RFC 9112 §6.1).
@@ -99,6 +105,14 @@ mod tests {
             (
                 http::Request::post("/").header(CONTENT_LENGTH, 11),
                 Some("body_too_large"),
+            ),
+            (
+                http::Request::get("/")
+                    .header("a", "")
+                    .header("a", "")
+                    .header(COOKIE, "a=1")
+                    .header(COOKIE, "b=2"),
+                None,
             ),
             (
                 http::Request::get("/")

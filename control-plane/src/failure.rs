@@ -76,17 +76,49 @@ fn cure(error: &io::Error) -> &'static str {
 }
 
 /// An error with its causes, on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let own_text;
+        (own_text, next) = told(error);
         // Many errors repeat their cause in their own text.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        if !text.contains(&own_text) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&own_text);
         }
-        source = cause.source();
     }
     text.replace('\n', " ")
+}
+
+/// What an error says, and its cause. Of an answer of the API server only its message: kube adds the whole `Status`.
+fn told<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> (String, Option<&'e (dyn std::error::Error + 'static)>) {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => {
+            let text = format!("the API server answers {}: {}", status.code, status.message);
+            (text, None)
+        }
+        _ => (error.to_string(), error.source()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_api_server_is_told_in_its_own_words() {
+        let status = Status::failure("services is forbidden", "Forbidden").with_code(403);
+        let error = anyhow::Error::from(kube::Error::Api(status.boxed()));
+        assert_eq!(
+            with_causes(error.as_ref()),
+            "the API server answers 403: services is forbidden"
+        );
+    }
 }

@@ -172,7 +172,7 @@ pub type Shutdown = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 async fn platform(common: &Common) -> Result<Platform<TokioNet>, Failure> {
     let config = match &common.kubeconfig {
         Some(path) => {
-            let trouble = |error: &dyn std::error::Error| {
+            let trouble = |error: &(dyn std::error::Error + 'static)| {
                 Invalid::new(format!(
                     "`--kubeconfig`: cannot use {}: {}; name a kubeconfig that holds a current context",
                     path.display(),

@@ -200,7 +200,11 @@ async fn gone(mut stop: watch::Receiver<()>) {
     while stop.changed().await.is_ok() {}
 }
 
+/// As the setting is written.
 fn list(addresses: &[SocketAddr]) -> String {
+    if addresses.is_empty() {
+        return "none".to_owned();
+    }
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(",")
 }

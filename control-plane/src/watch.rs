@@ -99,6 +99,7 @@ pub(crate) fn start(
             metrics: metrics.clone(),
             unlisted: unlisted.clone(),
             news: news.clone(),
+            is_in_trouble: false,
         };
         let client = client.clone();
         let namespace = scope.namespace.as_deref();
@@ -151,6 +152,8 @@ struct Source {
     metrics: Metrics,
     unlisted: Unlisted,
     news: mpsc::Sender<News>,
+    /// A failure was logged, and nothing has come since.
+    is_in_trouble: bool,
 }
 
 /// How a watch ended.
@@ -201,7 +204,7 @@ impl Source {
         loop {
             match self.list_once(api).await {
                 Ok((objects, version)) => {
-                    self.metrics.heard(self.kind, EventType::List);
+                    self.heard(EventType::List);
                     self.unlisted.listed(self.kind);
                     self.send(Change::Replace(self.kind, objects)).await?;
                     return Ok(version);
@@ -209,6 +212,7 @@ impl Source {
                 Err(error) => {
                     let error = with_causes(error.as_ref());
                     tracing::warn!(kind = %self.kind, error, reason = "list_failed", "cannot list objects; trying again");
+                    self.is_in_trouble = true;
                     self.metrics.restarted(self.kind, Restart::ListFailed);
                     self.unlisted.failed(self.kind, &error);
                     sleep(self.backoff.next_delay()).await;
@@ -262,6 +266,7 @@ impl Source {
                 }
                 End::Failed(reason) => {
                     failures += 1;
+                    self.is_in_trouble = true;
                     self.metrics.restarted(self.kind, reason);
                     if failures >= FAILURES_MAX {
                         return Ok(Restart::FailuresMax);
@@ -289,7 +294,7 @@ impl Source {
         let stream = match timeout(silence, api.watch(&parameters, version)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.failed(&error),
-            Err(_) => return End::Failed(Restart::Silence),
+            Err(_) => return self.silent(),
         };
         let mut stream = std::pin::pin!(stream);
         let mut has_news = false;
@@ -301,7 +306,7 @@ impl Source {
                 }
                 Ok(Ok(None)) => return End::Failed(Restart::WatchFailed),
                 Ok(Err(error)) => return self.failed(&error),
-                Err(_) => return End::Failed(Restart::Silence),
+                Err(_) => return self.silent(),
             };
             match self.take(event, version).await {
                 Ok(()) => {
@@ -313,7 +318,7 @@ impl Source {
         }
     }
 
-    async fn take<K>(&self, event: WatchEvent<K>, version: &mut String) -> Result<(), End>
+    async fn take<K>(&mut self, event: WatchEvent<K>, version: &mut String) -> Result<(), End>
     where
         K: Resource,
         Object: From<K>,
@@ -335,7 +340,7 @@ impl Source {
             }
             WatchEvent::Error(status) => return Err(self.refused(&status)),
         };
-        self.metrics.heard(self.kind, event_type);
+        self.heard(event_type);
         if let Some(change) = change {
             self.send(change).await.map_err(|Unheard| End::Unheard)?;
         }
@@ -346,6 +351,19 @@ impl Source {
             }
             None => Err(End::Expired),
         }
+    }
+
+    /// Something has come from the API server.
+    fn heard(&mut self, event_type: EventType) {
+        self.metrics.heard(self.kind, event_type);
+        if std::mem::take(&mut self.is_in_trouble) {
+            tracing::info!(kind = %self.kind, "the API server answers again");
+        }
+    }
+
+    fn silent(&self) -> End {
+        tracing::warn!(kind = %self.kind, reason = "watch_silent", "the watch fell silent; trying again");
+        End::Failed(Restart::Silence)
     }
 
     fn failed(&self, error: &kube::Error) -> End {

@@ -24,6 +24,7 @@ impl World {
             metrics: Metrics::register(&mut metrics),
             unlisted: Unlisted::default(),
             news: sender,
+            is_in_trouble: false,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(source.run(namespaced::<core::v1::Service>(client, Some("shop"))));

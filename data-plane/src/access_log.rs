@@ -177,8 +177,9 @@ impl Entry {
     }
 }
 
+/// Three digits behind the point; more is noise to whoever reads the log.
 fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]
@@ -192,6 +193,18 @@ mod tests {
         }
         for text in ["", "on", "sampled", "sampled:", "sampled:0", "sampled:-1"] {
             assert_eq!(text.parse::<Level>(), Err(InvalidLevel(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn times_are_milliseconds_with_three_digits() {
+        for (duration, text) in [
+            (Duration::from_nanos(7_143_896), "7.144"),
+            (Duration::from_micros(250), "0.25"),
+            (Duration::from_secs(60), "60000"),
+            (Duration::ZERO, "0"),
+        ] {
+            assert_eq!(milliseconds(duration).to_string(), text);
         }
     }
 

@@ -37,6 +37,7 @@ mod dispatch;
 mod events;
 mod metadata;
 mod openapi;
+mod own_service;
 mod parameters;
 mod patching;
 mod pods;
@@ -173,6 +174,14 @@ where
 
     /// Answers requests until `shutdown` ends; then open connections, watches included, are dropped.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        serve::serve(self.shared, self.listener, self.tls, shutdown).await;
+        let Ok(address) = self.address() else {
+            tracing::error!(reason = "socket_gone", "the API server has no address");
+            return;
+        };
+        own_service::publish(&self.shared, address);
+        tokio::select! {
+            () = serve::serve(self.shared.clone(), self.listener, self.tls, shutdown) => {}
+            () = own_service::keep(&self.shared, address) => {}
+        }
     }
 }

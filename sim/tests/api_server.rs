@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{
     DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
@@ -398,5 +399,46 @@ async fn a_token_speaks_for_its_account_and_the_log_tells_who_asked_for_what() {
         .await
         .expect_err("gone");
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 401));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_servers_own_service_names_where_it_listens_and_comes_back() {
+    let running = Running::start().await;
+    let services: Api<Service> = Api::namespaced(running.client.clone(), "default");
+    let slices: Api<EndpointSlice> = Api::namespaced(running.client.clone(), "default");
+
+    let service = services.get("kubernetes").await.expect("it is there");
+    let spec = service.spec.expect("a spec");
+    assert_eq!(spec.cluster_ip.as_deref(), Some("10.96.0.1"));
+    let ports = spec.ports.expect("ports");
+    assert_eq!(
+        (ports[0].name.as_deref(), ports[0].port),
+        (Some("https"), 443)
+    );
+
+    let slice = slices.get("kubernetes").await.expect("it is there");
+    let endpoints = slice.endpoints.expect("endpoints");
+    assert_eq!(endpoints[0].addresses, ["127.0.0.1"]);
+    assert_eq!(
+        slice.ports.expect("ports")[0].port,
+        Some(i32::from(running.port))
+    );
+
+    let deletion = DeleteParams::default();
+    services
+        .delete("kubernetes", &deletion)
+        .await
+        .expect("may be deleted");
+    slices
+        .delete("kubernetes", &deletion)
+        .await
+        .expect("may be deleted");
+    let is_back = async {
+        while services.get("kubernetes").await.is_err() || slices.get("kubernetes").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    within(is_back).await;
     running.stop().await;
 }

@@ -124,6 +124,11 @@ pub(crate) fn check(
     }
 }
 
+/// Whether a Service has this cluster IP.
+pub(crate) fn is_used(state: &State, cluster_ip: &str) -> bool {
+    used_addresses(state, "").contains(cluster_ip)
+}
+
 fn ports(service: &Value) -> Vec<Value> {
     service["spec"]["ports"]
         .as_array()

@@ -135,6 +135,14 @@ impl Server {
         self.shared.log.entries()
     }
 
+    /// Writes every request from now on as a line of JSON into a file too; a full one is renamed to `….1`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn log_requests_in(&self, path: &std::path::Path) -> std::io::Result<()> {
+        self.shared.log.keep_in(path)
+    }
+
     /// How many requests were answered.
     pub fn requests_total(&self) -> u64 {
         self.shared.log.total()

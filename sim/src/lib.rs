@@ -6,6 +6,7 @@
 
 pub mod actors;
 pub mod api;
+mod bounded_file;
 mod clock;
 pub mod echo;
 pub mod images;

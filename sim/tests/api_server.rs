@@ -374,6 +374,9 @@ async fn a_token_speaks_for_its_account_and_the_log_tells_who_asked_for_what() {
         .await
         .expect_err("unknown");
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 401));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("requests.jsonl");
+    running.server.log_requests_in(&file).expect("opened");
     let tier = running.as_user(&token).await;
     Api::<ConfigMap>::namespaced(tier, "default")
         .list(&ListParams::default())
@@ -389,6 +392,10 @@ async fn a_token_speaks_for_its_account_and_the_log_tells_who_asked_for_what() {
         ),
         ("list", "configmaps", "default")
     );
+    let written = std::fs::read_to_string(&file).expect("readable");
+    let line: serde_json::Value = serde_json::from_str(&written).expect("one line of JSON");
+    assert_eq!(line, serde_json::to_value(&last).expect("an entry"));
+    assert_eq!(line["code"], 200);
     accounts
         .delete("tier", &DeleteParams::default())
         .await

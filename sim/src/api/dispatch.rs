@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
+use jiff::Timestamp;
 
 use super::call::{Answer, Call, User};
 use super::log::Entry;
@@ -93,6 +94,14 @@ fn header(parts: &Parts, name: http::HeaderName) -> &str {
         .unwrap_or_default()
 }
 
+/// The program that asks, as it names itself.
+fn agent(parts: &Parts) -> &str {
+    header(parts, USER_AGENT)
+        .split('/')
+        .next()
+        .unwrap_or_default()
+}
+
 /// Who asks; nobody when there is no bearer token.
 fn user_of(shared: &Shared, parts: &Parts) -> Result<Option<User>, Failure> {
     let Some((scheme, token)) = header(parts, AUTHORIZATION).split_once(' ') else {
@@ -171,10 +180,7 @@ async fn resource(
         .next()
         .unwrap_or_default()
         .trim();
-    let agent = header(parts, USER_AGENT)
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let agent = agent(parts);
     let call = Call {
         user,
         target,
@@ -280,10 +286,19 @@ fn check_verb(call: &Call, verb: &str) -> Result<(), Failure> {
 }
 
 /// The entry of a request in the log.
-pub(crate) fn entry(parts: &Parts, user: &str, call: Option<&Call>, code: u16) -> Entry {
+pub(crate) fn entry(
+    parts: &Parts,
+    time: Timestamp,
+    user: &str,
+    call: Option<&Call>,
+    code: u16,
+) -> Entry {
+    let agent = agent(parts).to_owned();
     let Some(call) = call else {
         return Entry {
+            time,
             user: user.to_owned(),
+            agent,
             verb: parts.method.as_str().to_lowercase(),
             group: String::new(),
             resource: parts.uri.path().to_owned(),
@@ -294,7 +309,9 @@ pub(crate) fn entry(parts: &Parts, user: &str, call: Option<&Call>, code: u16) -
     };
     let resource = call.resource();
     Entry {
+        time,
         user: call.user.name.clone(),
+        agent,
         verb: verb(&call.method, &call.target, &call.query).to_owned(),
         group: resource.group.clone(),
         resource: match call.target.subresource {

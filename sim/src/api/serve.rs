@@ -155,6 +155,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
     let code = present::code(&outcome.answer);
     shared.log.add(dispatch::entry(
         &parts,
+        shared.clock.now(),
         &outcome.user,
         outcome.call.as_ref(),
         code,

@@ -1,14 +1,12 @@
 //! What a pod process prints: kept in a file of limited size, the last lines in memory.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-/// Bytes of one log file; a full one is renamed to `….1` and replaces the one before.
-const FILE_BYTES_MAX: u64 = 10 << 20;
+use crate::bounded_file::BoundedFile;
 
 /// Lines kept for the message of a crash, and how much of each.
 const LINES_MAX: usize = 10;
@@ -17,9 +15,7 @@ const LINE_CHARACTERS_MAX: usize = 400;
 /// The log of one container.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
+    file: BoundedFile,
     last_lines: VecDeque<String>,
 }
 
@@ -28,12 +24,8 @@ pub(super) struct Log {
 impl Log {
     /// Opens the file to append to it.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(&path)?;
-        let bytes = file.metadata()?.len();
         Ok(Self {
-            path,
-            file,
-            bytes,
+            file: BoundedFile::open(path)?,
             last_lines: VecDeque::new(),
         })
     }
@@ -54,14 +46,7 @@ impl Log {
             self.last_lines
                 .push_back(text.chars().take(LINE_CHARACTERS_MAX).collect());
         }
-        if self.bytes >= FILE_BYTES_MAX {
-            fs::rename(&self.path, self.path.with_added_extension("1"))?;
-            self.file = File::create(&self.path)?;
-            self.bytes = 0;
-        }
-        self.file.write_all(line)?;
-        self.bytes += line.len() as u64;
-        Ok(())
+        self.file.write(line)
     }
 }
 
@@ -85,7 +70,7 @@ pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<
         let mut log = log.lock().expect("no holder of this lock panics");
         for line in line.split_inclusive(|byte| *byte == b'\n') {
             if let Err(error) = log.write(line) {
-                tracing::warn!(%error, path = %log.path.display(), reason = "log_write", "cannot keep a pod's output");
+                tracing::warn!(%error, path = %log.file.path().display(), reason = "log_write", "cannot keep a pod's output");
                 return;
             }
         }
@@ -94,9 +79,11 @@ pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Mutex;
 
     use super::*;
+    use crate::bounded_file::FILE_BYTES_MAX;
 
     #[tokio::test]
     async fn output_is_kept_and_its_end_is_at_hand() {

@@ -47,6 +47,14 @@ impl Control {
         let identity = tls::identity(&[settings.api_address.ip()])
             .map_err(|error| UpError::Certificate(error.to_string()))?;
         let server = Server::new(api::Options::new(token.clone(), seed));
+        if let Some(path) = &settings.request_log {
+            server
+                .log_requests_in(path)
+                .map_err(|error| UpError::RequestLog {
+                    path: path.clone(),
+                    error,
+                })?;
+        }
         let bound = bind(&server, settings.api_address, identity.acceptor).await?;
         let address = bound
             .address()

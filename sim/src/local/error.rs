@@ -56,6 +56,14 @@ pub enum UpError {
         /// What went wrong.
         error: io::Error,
     },
+    /// The request log.
+    #[error("cannot write {}: {error}; name another file with --request-log", path.display())]
+    RequestLog {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
     /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -103,6 +111,7 @@ impl UpError {
             | Self::NoProgram { .. }
             | Self::Build(_)
             | Self::File { .. }
+            | Self::RequestLog { .. }
             | Self::Folder(_) => 3,
             Self::Bind { .. } => 4,
             Self::Output(_)

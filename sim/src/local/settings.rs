@@ -50,6 +50,9 @@ pub struct Arguments {
     /// Where the API server listens. Port 0: a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     api_address: SocketAddr,
+    /// Write who asked the API server for what into this file: a JSON object for each request.
+    #[arg(long, value_name = "FILE")]
+    request_log: Option<PathBuf>,
     /// Which log events of the cluster itself are written to standard error: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LevelFilter,
@@ -75,6 +78,7 @@ pub(super) struct Settings {
     pub(super) pod_network: Ipv4Net,
     pub(super) slices: Vec<Ipv4Net>,
     pub(super) api_address: SocketAddr,
+    pub(super) request_log: Option<PathBuf>,
 }
 
 // === impl Settings ===
@@ -136,6 +140,7 @@ impl Settings {
             pod_network,
             slices,
             api_address: arguments.api_address,
+            request_log: arguments.request_log,
         })
     }
 

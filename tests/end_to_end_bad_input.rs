@@ -205,7 +205,14 @@ fn wrong_flags_of_up_are_refused_with_their_name() {
         ("--https-port -1", "--https-port"),
         ("--image nonsense", "--image"),
         ("--image a:1=/nowhere/at/all", "/nowhere/at/all"),
+        ("--api-address nonsense", "--api-address"),
+        ("--log-level loud", "--log-level"),
         ("--empty --api-only", "--api-only"),
+        ("--api-only --request-log /nowhere/at/all", "--request-log"),
+        (
+            "--api-only --kubeconfig /proc/nowhere/kubeconfig",
+            "--kubeconfig",
+        ),
         ("--no-such-flag", "--no-such-flag"),
         ("--htp-port 1", "--http-port"),
     ];

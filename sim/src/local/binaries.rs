@@ -41,7 +41,7 @@ async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpErr
         Some(profile) => profile,
     };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--profile", profile]);
+    command.args(["build", "--profile", profile]);
     command.arg("--manifest-path").arg(manifest);
     command.arg("--target-dir").arg(target);
     for program in TIERGATE_PROGRAMS {

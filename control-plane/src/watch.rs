@@ -233,13 +233,10 @@ impl Source {
         };
         loop {
             let page = timeout(LIST_TIMEOUT, api.list(&parameters)).await??;
-            let room = OBJECTS_MAX - objects.len();
-            if page.items.len() > room {
-                tracing::error!(kind = %self.kind, limit = OBJECTS_MAX, reason = "too_many_objects", "the objects beyond the limit are not served");
-            }
-            objects.extend(page.items.into_iter().take(room).map(Object::from));
+            objects.extend(page.items.into_iter().map(Object::from));
             let token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if token.is_some() && objects.len() < OBJECTS_MAX {
+            // What is beyond the limit is refused, counted and logged where it is taken in: some of it is enough for that.
+            if token.is_some() && objects.len() <= OBJECTS_MAX {
                 parameters.continue_token = token;
                 continue;
             }

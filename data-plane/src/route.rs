@@ -8,22 +8,22 @@
 //! path elements, the host's own default backend, and then the tier's.
 
 use crate::host::parent_of;
-use crate::table::{RouteId, Table, VirtualHost};
+use crate::table::{HostPaths, RouteId, Table};
 
 /// The route for `host` and `path`. No host: HTTP/1.0 without the field, which meets only rules without a host.
 pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<RouteId> {
-    let virtual_host = host.and_then(|host| named(table, host));
-    in_host(virtual_host.unwrap_or(table.any()), path).or(table.default_backend())
+    let host_paths = host.and_then(|host| named(table, host));
+    in_host(host_paths.unwrap_or(table.any()), path).or(table.default_backend())
 }
 
-fn named<'t>(table: &'t Table, host: &str) -> Option<&'t VirtualHost> {
+fn named<'t>(table: &'t Table, host: &str) -> Option<&'t HostPaths> {
     table
         .hosts()
         .get(host)
         .or_else(|| table.wildcards().get(parent_of(host)?))
 }
 
-fn in_host(host: &VirtualHost, path: &str) -> Option<RouteId> {
+fn in_host(host: &HostPaths, path: &str) -> Option<RouteId> {
     if let Some(&found) = host.exact.get(path) {
         return Some(found);
     }
@@ -31,7 +31,7 @@ fn in_host(host: &VirtualHost, path: &str) -> Option<RouteId> {
 }
 
 /// Walks up the path: `/a/b/`, `/a/b`, `/a`, and the empty text that stands for `/`.
-fn longest_prefix(host: &VirtualHost, path: &str) -> Option<RouteId> {
+fn longest_prefix(host: &HostPaths, path: &str) -> Option<RouteId> {
     if host.prefix.is_empty() {
         return None;
     }

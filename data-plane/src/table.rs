@@ -18,9 +18,9 @@ use crate::host::{HostName, HostPattern};
 pub struct Table {
     routes: Vec<Route>,
     backends: Vec<Backend>,
-    hosts: BTreeMap<HostName, VirtualHost>,
-    wildcards: BTreeMap<HostName, VirtualHost>,
-    any: VirtualHost,
+    hosts: BTreeMap<HostName, HostPaths>,
+    wildcards: BTreeMap<HostName, HostPaths>,
+    any: HostPaths,
     default_backend: Option<RouteId>,
     certificates: Certificates,
 }
@@ -101,7 +101,7 @@ pub struct Endpoint {
 
 /// The paths of one host.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct VirtualHost {
+pub struct HostPaths {
     /// Paths that must be equal.
     pub exact: BTreeMap<Arc<str>, RouteId>,
     /// Paths that match element by element, without their trailing slash: `/` is the empty text.
@@ -184,19 +184,19 @@ impl Table {
 
     /// Hosts that are named in full.
     #[must_use]
-    pub fn hosts(&self) -> &BTreeMap<HostName, VirtualHost> {
+    pub fn hosts(&self) -> &BTreeMap<HostName, HostPaths> {
         &self.hosts
     }
 
     /// Hosts that are named by wildcard, by the name behind `*.`.
     #[must_use]
-    pub fn wildcards(&self) -> &BTreeMap<HostName, VirtualHost> {
+    pub fn wildcards(&self) -> &BTreeMap<HostName, HostPaths> {
         &self.wildcards
     }
 
     /// Rules without a host.
     #[must_use]
-    pub fn any(&self) -> &VirtualHost {
+    pub fn any(&self) -> &HostPaths {
         &self.any
     }
 
@@ -273,7 +273,7 @@ impl TableBuilder {
 
     /// Names a host. Its requests do not fall to rules without a host, even when none of its paths is served.
     pub fn host(&mut self, host: &HostPattern) {
-        self.virtual_host(host);
+        self.host_paths(host);
     }
 
     /// Sends a path of a host to a route. Returns the route that holds it already, and changes nothing, when it is taken.
@@ -284,7 +284,7 @@ impl TableBuilder {
         path: &str,
         route: RouteId,
     ) -> Option<RouteId> {
-        let paths = self.virtual_host(host);
+        let paths = self.host_paths(host);
         let (map, path) = match kind {
             PathMatch::Exact => (&mut paths.exact, path),
             PathMatch::Prefix => (&mut paths.prefix, path.trim_end_matches('/')),
@@ -298,7 +298,7 @@ impl TableBuilder {
 
     /// Sets the route for paths of a host that match nothing else. Returns the holder when there is one already.
     pub fn default(&mut self, host: &HostPattern, route: RouteId) -> Option<RouteId> {
-        let paths = self.virtual_host(host);
+        let paths = self.host_paths(host);
         if paths.default.is_some() {
             return paths.default;
         }
@@ -322,7 +322,7 @@ impl TableBuilder {
         self.table
     }
 
-    fn virtual_host(&mut self, host: &HostPattern) -> &mut VirtualHost {
+    fn host_paths(&mut self, host: &HostPattern) -> &mut HostPaths {
         match host {
             HostPattern::Exact(name) => self.table.hosts.entry(name.clone()).or_default(),
             HostPattern::Wildcard(parent) => {

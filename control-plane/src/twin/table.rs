@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tiergate_data_plane::table::{Certificate, RouteId, Table, VirtualHost};
+use tiergate_data_plane::table::{Certificate, HostPaths, RouteId, Table};
 
 use super::{BackendTwin, CertificateTwin, VERSION};
 
@@ -89,7 +89,7 @@ fn certificates(table: &Table) -> BTreeMap<String, CertificateTwin> {
 // === impl HostTwin ===
 
 impl HostTwin {
-    fn new(table: &Table, host: &VirtualHost) -> Self {
+    fn new(table: &Table, host: &HostPaths) -> Self {
         Self {
             exact: host
                 .exact

@@ -133,16 +133,25 @@ fn get(sources: &Sources, page: Page) -> Response<Full<Bytes>> {
 }
 
 fn put(sources: &Sources, page: Page, body: &[u8]) -> Response<Full<Bytes>> {
-    match (page, &sources.telemetry) {
-        (Page::LogLevel, None) => no_telemetry(),
-        (Page::LogLevel, Some(telemetry)) => set(body, |filter| {
-            tracing::info!(%filter, "log filter changed");
-            telemetry.set_filter(filter);
-        }),
-        _ => set(body, |level| {
+    match page {
+        Page::LogLevel => match &sources.telemetry {
+            Some(telemetry) => set(body, |filter| {
+                tracing::info!(%filter, "log filter changed");
+                telemetry.set_filter(filter);
+            }),
+            None => no_telemetry(),
+        },
+        Page::AccessLog => set(body, |level| {
             tracing::info!(%level, "access log changed");
             sources.access_log.set(level);
         }),
+        Page::Index
+        | Page::Livez
+        | Page::Readyz
+        | Page::Metrics
+        | Page::Objects
+        | Page::Model
+        | Page::Table => unreachable!("PAGES says which pages can be PUT"),
     }
 }
 

@@ -188,6 +188,37 @@ fn the_search_for_links_paths_and_anchors_finds_them() {
     );
 }
 
+/// The calls of a function that can end it with an error, in their order.
+fn refusing_calls(text: &str, function: &str) -> Vec<String> {
+    let start = text.find(&format!("fn {function}<"));
+    let body = &text[start.expect("the function is there")..];
+    let body = &body[..body.find("\n}\n").expect("it ends")];
+    let statements = body.split([';', '{', '}']);
+    let fallible = statements.filter(|statement| statement.ends_with('?'));
+    let call = |statement: &str| {
+        let value = statement.rsplit(" = ").next().unwrap_or(statement);
+        value.split('(').next().unwrap_or(value).trim().to_owned()
+    };
+    fallible.map(call).collect()
+}
+
+#[test]
+fn the_page_of_a_request_tells_the_steps_of_the_code() {
+    let files = files();
+    let text = |path: &str| {
+        let file = files.iter().find(|file| file.path == path);
+        &file.expect("the file is there").text
+    };
+    let steps = refusing_calls(text("data-plane/src/proxy.rs"), "forward");
+    let told: Vec<_> = steps.iter().map(|step| format!("`{step}`")).collect();
+    let told = told.join(" → ");
+    let page = text("docs/request.md");
+    assert!(
+        steps.len() > 3 && page.contains(&format!("\n{told}.\n")),
+        "proxy.rs goes {told}: tell so in docs/request.md, with what can fail at each step"
+    );
+}
+
 /// What `docs/reasons.md` must be.
 fn reasons_page() -> String {
     let mut page = String::from(

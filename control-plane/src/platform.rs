@@ -9,7 +9,8 @@ mod retry;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::Request;
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -84,7 +85,12 @@ pub fn wall_now() -> jiff::Timestamp {
 ///
 /// # Errors
 /// When certificates, keys, tokens or headers of `config` cannot be used.
-pub fn kube_client<N: Net>(net: N, config: kube::Config) -> anyhow::Result<kube::Client> {
+pub fn kube_client<N: Net>(net: N, mut config: kube::Config) -> anyhow::Result<kube::Client> {
+    // So that an audit log of the API server tells us from others; a name that the caller has given stays.
+    if !config.headers.iter().any(|(name, _)| name == USER_AGENT) {
+        let agent = HeaderValue::from_static(concat!("tiergate/", env!("CARGO_PKG_VERSION")));
+        config.headers.push((USER_AGENT, agent));
+    }
     if let Some(proxy) = &config.proxy_url {
         tracing::warn!(
             proxy = proxy.host().unwrap_or_default(),

@@ -121,6 +121,7 @@ async fn a_request_goes_over_the_net_with_tls_and_the_token_past_an_address_that
         head.contains("authorization: bearer the-token\r\n"),
         "{head}"
     );
+    assert!(head.contains("user-agent: tiergate/"), "{head}");
 }
 
 #[tokio::test(start_paused = true)]

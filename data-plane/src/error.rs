@@ -1,6 +1,6 @@
 //! What can go wrong with a request: what the client sees, and what it is called in metrics, logs and `docs/reasons.md`.
 //!
-//! Every error is one variant; the words for it stand once, in [`reasons`].
+//! Every error is one variant; the words for it stand once, in `reasons`.
 
 mod reasons;
 

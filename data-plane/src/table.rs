@@ -1,7 +1,7 @@
 //! The routing table: immutable, made by the control plane's `compile`, compared in tests. Pure.
 //!
-//! In: hosts, paths, backends, endpoints and certificates that are known to be valid. Out: what [`crate::route`] looks
-//! up and [`crate::balance`] picks from. Routes and backends are numbered, so that live state (counters, round-robin
+//! In: hosts, paths, backends, endpoints and certificates that are known to be valid. Out: what `route` looks
+//! up and `balance` picks from. Routes and backends are numbered, so that live state (counters, round-robin
 //! positions) can stand beside the table in a slice of the same length.
 
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 //! What a real kube-apiserver 1.36 answers is recorded (`tests/contract/`); this model gives the same answers to what
 //! kube-rs, kubectl, the actors and the tiers ask. It is no product: RBAC is not enforced.
 //!
-//! The way of a request: [`serve`] reads it, [`dispatch`] finds out what it asks, [`read`], [`watching`], [`write`],
-//! [`patching`] and [`deletion`] carry it out on the [`store`], [`present`] puts the answer into the client's form.
+//! The way of a request: `serve` reads it, `dispatch` finds out what it asks, `read`, `watching`, `write`,
+//! `patching` and `deletion` carry it out on the `store`, `present` puts the answer into the client's form.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

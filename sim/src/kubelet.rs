@@ -2,7 +2,7 @@
 //!
 //! In: a kube client, and nothing else of the cluster: the node registers itself, renews its Lease, watches the pods that
 //! are bound to it and the Services they need to know. Out: processes, servers, and status. Each pod is one task
-//! ([`pod`]), each container one in it ([`container`]); what they decide is in the pure modules.
+//! (`pod`), each container one in it (`container`); what they decide is in the pure modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

@@ -1,9 +1,9 @@
 //! The local cluster: `tiergate-sim up`.
 //!
 //! In: the arguments. Out: an API server, controllers and nodes in this process, pods as processes and echo servers, a
-//! kubeconfig, and a line `ready` once everything answers. At the end nothing is left. The order: [`settings`] checks what was asked
-//! for, [`binaries`] finds the programs of the image `tiergate`, [`control`] starts the cluster, [`crate::story`] fills it,
-//! [`readiness`] waits, [`report`] prints.
+//! kubeconfig, and a line `ready` once everything answers. At the end nothing is left. The order: `settings` checks what was asked
+//! for, `binaries` finds the programs of the image `tiergate`, `control` starts the cluster, `crate::story` fills it,
+//! `readiness` waits, `report` prints.
 
 use std::io::Write;
 use std::path::Path;

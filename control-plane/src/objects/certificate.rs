@@ -55,7 +55,7 @@ pub enum InvalidCertificate {
     /// PEM around something else.
     #[error("tls.crt holds something that is no X.509 certificate (version 3)")]
     CertificateDer,
-    /// More certificates than [`CHAIN_MAX`].
+    /// More certificates than `CHAIN_MAX`.
     #[error("tls.crt holds more than {CHAIN_MAX} certificates")]
     ChainTooLong,
     /// No private key in PEM.

@@ -1,6 +1,6 @@
 //! HTTP: accepts connections, speaks TLS, HTTP/1.1 and HTTP/2, reads bodies up to a limit, writes answers.
 //!
-//! In: a listener. Out: every request through [`dispatch`](super::dispatch), until shutdown.
+//! In: a listener. Out: every request through [`super::dispatch`], until shutdown.
 
 use std::convert::Infallible;
 use std::io::Write as _;

@@ -6,8 +6,10 @@
 //! 3. the connection closed without an answer: idempotent requests without a body.
 //!
 //! A kept connection that turns out to be closed is no fault of the endpoint: the request goes to the same endpoint
-//! by a fresh connection, and that does not count as a try.
+//! by a fresh connection, and that does not count as a try. Nor does an endpoint that refuses the connection, up to
+//! [`REFUSALS_MAX`]: that costs a round trip, and a rollout may leave several such endpoints behind for a moment.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -24,6 +26,9 @@ use crate::net::Net;
 use crate::table::{Backend, Endpoint};
 use crate::upstream::{ConnectError, Lease, SendError, Upstream};
 use crate::worker::Context;
+
+/// Endpoints that may refuse the connection of one request before each further refusal counts as a try.
+const REFUSALS_MAX: u32 = 16;
 
 /// Sends one request.
 pub(super) struct Sender<'r, N: Net> {
@@ -70,7 +75,7 @@ impl<'r, N: Net> Sender<'r, N> {
         account: &mut Account,
     ) -> Result<Answered<N>, ProxyError> {
         let tries_max = self.context.shared.config.limits.tries_max.max(1);
-        let mut tries = 0;
+        let (mut tries, mut refusals) = (0, 0);
         let mut last = ProxyError::NoEndpoints;
         // After a stale connection: this endpoint, by a fresh one.
         let mut again: Option<&Endpoint> = None;
@@ -80,7 +85,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 .take()
                 .or_else(|| pick(&self.backend.endpoints, self.position, &mut self.tried));
             let Some(endpoint) = next else { break };
-            if tries > 0 || is_fresh {
+            if tries > 0 || refusals > 0 || is_fresh {
                 account.retried();
             }
             tries += 1;
@@ -88,6 +93,10 @@ impl<'r, N: Net> Sender<'r, N> {
             let upstream = match self.connection(endpoint, is_fresh).await {
                 Ok(upstream) => upstream,
                 Err(error) => {
+                    if is_refusal(&error) && refusals < REFUSALS_MAX {
+                        refusals += 1;
+                        tries -= 1;
+                    }
                     last = error;
                     continue;
                 }
@@ -226,6 +235,11 @@ impl<'r, N: Net> Sender<'r, N> {
 
 /// The endpoint did not answer in time.
 struct TooLate;
+
+/// Nobody listens there.
+fn is_refusal(error: &ProxyError) -> bool {
+    matches!(error, ProxyError::ConnectFailed { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+}
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {

@@ -48,6 +48,22 @@ fn an_endpoint_that_refuses_is_passed_over_for_any_method() {
 }
 
 #[test]
+fn more_endpoints_may_refuse_than_a_request_has_tries() {
+    run(async {
+        let endpoint = echo().await;
+        let mut addresses = vec![endpoint.address];
+        for _ in 0..6 {
+            addresses.push(nobody().await);
+        }
+        let proxy = proxy(config(), table_of(&addresses)).await;
+        for _ in 0..addresses.len() {
+            assert_eq!(get(proxy.http, POST).await.status, 200);
+        }
+        assert_eq!(endpoint.received().len(), addresses.len());
+    });
+}
+
+#[test]
 fn a_get_on_a_kept_connection_that_was_closed_is_sent_again() {
     run(async {
         let endpoint = closing_when_reused().await;

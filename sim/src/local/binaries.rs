@@ -44,8 +44,12 @@ async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpErr
     command.args(["build", "--profile", profile]);
     command.arg("--manifest-path").arg(manifest);
     command.arg("--target-dir").arg(target);
-    for program in TIERGATE_PROGRAMS {
-        command.args(["--package", program]);
+    // With ourselves among the packages cargo chooses the features of dependencies as it did for us, and has them built.
+    for package in [env!("CARGO_PKG_NAME")]
+        .into_iter()
+        .chain(TIERGATE_PROGRAMS)
+    {
+        command.args(["--package", package]);
     }
     let status = command
         .stdin(Stdio::null())

@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use tiergate_tests::client::{Request, fetch};
 use tiergate_tests::cluster::{Cluster, InTest};
 use tiergate_tests::objects::{application, ingress, namespace_tier};
@@ -145,18 +146,11 @@ fn a_namespace_tier_serves_no_ingress_of_another_namespace() {
 
 /// Requests of a ServiceAccount in the API server's request log: verb, resource and namespace of each.
 fn requests_of(cluster: &Cluster, account: &str) -> Vec<[String; 3]> {
-    let field = |line: &str, name: &str| {
-        let behind = line.split_once(&format!(" {name}=\""));
-        let value = behind.and_then(|(_, rest)| rest.split_once('"'));
-        value.map(|(value, _)| value.to_owned()).unwrap_or_default()
-    };
-    let log = cluster.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("tiergate_sim::api::log"));
-    lines
-        .filter(|line| field(line, "user") == format!("system:serviceaccount:{account}"))
-        .map(|line| ["verb", "resource", "namespace"].map(|name| field(line, name)))
+    let user = format!("system:serviceaccount:{account}");
+    let text = |request: &Value, key: &str| request[key].as_str().unwrap_or_default().to_owned();
+    let all = cluster.requests();
+    let ours = all.iter().filter(|request| text(request, "user") == user);
+    ours.map(|request| ["verb", "resource", "namespace"].map(|key| text(request, key)))
         .collect()
 }
 

@@ -31,6 +31,9 @@ const READY_SECONDS: u64 = 180;
 /// Lines of the cluster's output that a failed test shows.
 const LINES_SHOWN: usize = 120;
 
+/// Where the API server writes who asked for what.
+const REQUESTS: &str = "requests.jsonl";
+
 /// A port that nothing else of a cluster uses: whoever listens on it owns the /16.
 const OWNER_PORT: u16 = 20_999;
 
@@ -89,11 +92,12 @@ impl Cluster {
             .args(arguments)
             // Under cargo it would build the tiers first: here they are what is tested, as they are.
             .env_remove("CARGO")
-            .env("RUST_LOG", "warn,tiergate_sim::api::log=debug")
             .args(["--vip", &format!("127.{second_byte}.255.254")])
             .args(["--pod-cidr", &format!("127.{second_byte}.0.0/17")])
             .arg("--kubeconfig")
             .arg(folder.join("kubeconfig"))
+            .arg("--request-log")
+            .arg(folder.join(REQUESTS))
             .stdin(Stdio::piped())
             .stdout(create("stdout"))
             .stderr(create("stderr"))
@@ -223,6 +227,19 @@ impl Cluster {
         read("stdout") + &read("stderr")
     }
 
+    /// Who asked the API server for what, oldest first.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Value> {
+        let path = self.folder.join(REQUESTS);
+        let text = fs::read_to_string(path).expect("the cluster keeps a request log");
+        // The last line may be half written.
+        let lines = text.lines().map(serde_json::from_str);
+        lines.filter_map(Result::ok).collect()
+    }
+
     /// What the containers of this name wrote: those that are real programs. All of them when the name is empty.
     #[must_use]
     pub fn container_logs(&self, container: &str) -> String {
@@ -314,9 +331,7 @@ fn display(folder: &Path) -> String {
 }
 
 fn last_lines(text: &str, first: usize) -> String {
-    let is_request = |line: &&str| line.contains("tiergate_sim::api::log");
-    let lines = text.lines().skip(first).filter(|line| !is_request(line));
-    let lines: Vec<&str> = lines.collect();
+    let lines: Vec<&str> = text.lines().skip(first).collect();
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 

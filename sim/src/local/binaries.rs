@@ -31,6 +31,18 @@ pub(super) async fn folder() -> Result<PathBuf, UpError> {
     Ok(folder)
 }
 
+/// Whether `cargo run` sets this variable for the one program that it runs (The Cargo Book, "Environment Variables").
+fn is_of_our_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_")
+        || variable.starts_with("CARGO_MANIFEST_")
+        || [
+            "CARGO_BIN_NAME",
+            "CARGO_CRATE_NAME",
+            "CARGO_PRIMARY_PACKAGE",
+        ]
+        .contains(&variable)
+}
+
 /// Builds the tiers into `folder`, with the profile whose folder it is.
 async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpError> {
     let (Some(target), Some(profile)) = (folder.parent(), folder.file_name()) else {
@@ -51,6 +63,13 @@ async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpErr
     {
         command.args(["--package", package]);
     }
+    // What cargo told us of our own package. Build scripts that look at these (ring's) would run again, and all that
+    // stands on them be built again, each time that a build within `cargo run` follows one outside.
+    for (name, _) in std::env::vars_os() {
+        if is_of_our_package(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
     let status = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -64,5 +83,25 @@ async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpErr
         Err(UpError::Build(format!(
             "cargo ended with {status}; its messages stand above"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_our_package;
+
+    #[test]
+    fn the_inner_build_hears_nothing_of_our_package_and_all_of_the_user() {
+        for ours in [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_PRE",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_BIN_NAME",
+        ] {
+            assert!(is_of_our_package(ours), "{ours}");
+        }
+        for the_users in ["CARGO_HOME", "CARGO_NET_OFFLINE", "RUSTFLAGS", "PATH"] {
+            assert!(!is_of_our_package(the_users), "{the_users}");
+        }
     }
 }

@@ -34,10 +34,13 @@ use rand::{RngCore, SeedableRng};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use self::event::Recorder;
-use self::store::{Store, Stores};
+use crate::account::Account;
 
-/// The name under which the controllers write; the scheduler has its own.
+use self::event::{EventWriter, Recorder};
+use self::store::{Store, Stores};
+use self::write::Writer;
+
+/// The field manager of the controllers; the scheduler has its own.
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 /// What the actors need to know.
@@ -73,34 +76,69 @@ struct Context {
     options: Arc<Options>,
 }
 
-/// Starts all actors on the present runtime.
-pub fn start_all(client: &Client, options: Options) -> Actors {
+/// Starts all actors on the present runtime. Each speaks to the API server as `clients` makes it for its account, so that
+/// a request log tells them apart as that of a real cluster does.
+///
+/// # Errors
+/// When a client cannot be made.
+pub fn start_all<E>(
+    clients: impl Fn(&Account) -> Result<Client, E>,
+    options: Options,
+) -> Result<Actors, E> {
     let mut rng = SmallRng::seed_from_u64(options.seed);
     let mut actors = Actors {
         tasks: JoinSet::new(),
         names: Vec::new(),
     };
     let events_rng = SmallRng::seed_from_u64(rng.next_u64());
-    let (recorder, event_writer) = event::channel(client.clone(), events_rng);
-    let context = Context {
-        client: client.clone(),
-        stores: Arc::new(Stores::default()),
-        recorder,
-        options: Arc::new(options),
+    let (sender, event_writer) = EventWriter::new(events_rng);
+    let (stores, options) = (Arc::new(Stores::default()), Arc::new(options));
+    let context = |account: Account| {
+        let client = clients(&account)?;
+        let writer = Writer::new(client.clone(), account.field_manager());
+        Ok(Context {
+            client,
+            stores: Arc::clone(&stores),
+            recorder: Recorder::new(sender.clone(), writer),
+            options: Arc::clone(&options),
+        })
     };
+    let controller = |name| context(Account::Controller(name));
     actors.spawn("events", event_writer.run());
-    actors.spawn("deployment", deployment::run(context.clone()));
-    actors.spawn("scheduler", scheduler::run(context.clone()));
-    actors.spawn("namespace", namespace::run(context.clone()));
-    actors.spawn("node_taint", node_taint::run(context.clone()));
-    actors.spawn("service_account", service_account::run(context.clone()));
-    actors.spawn("root_certificate", root_certificate::run(context.clone()));
+    actors.spawn(
+        "deployment",
+        deployment::run(controller("deployment-controller")?),
+    );
+    actors.spawn("scheduler", scheduler::run(context(Account::Scheduler)?));
+    actors.spawn(
+        "namespace",
+        namespace::run(controller("namespace-controller")?),
+    );
+    actors.spawn(
+        "node_taint",
+        node_taint::run(controller("node-controller")?),
+    );
+    actors.spawn(
+        "service_account",
+        service_account::run(controller("service-account-controller")?),
+    );
+    actors.spawn(
+        "root_certificate",
+        root_certificate::run(controller("root-ca-cert-publisher")?),
+    );
     let garbage_rng = SmallRng::seed_from_u64(rng.next_u64());
-    actors.spawn("garbage", garbage::run(context.clone(), garbage_rng));
-    actors.spawn("endpoint_slice", endpoint_slice::run(context.clone()));
-    actors.spawn("replica_set", replica_set::run(context.clone()));
-    actors.watch_all(&context, &mut rng);
-    actors
+    let collector = controller("generic-garbage-collector")?;
+    actors.spawn("garbage", garbage::run(collector, garbage_rng));
+    actors.spawn(
+        "endpoint_slice",
+        endpoint_slice::run(controller("endpointslice-controller")?),
+    );
+    actors.spawn(
+        "replica_set",
+        replica_set::run(controller("replicaset-controller")?),
+    );
+    actors.watch_all(&context(Account::ControllerManager)?, &mut rng);
+    Ok(actors)
 }
 
 // === impl Actors ===

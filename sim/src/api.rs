@@ -58,6 +58,8 @@ mod write;
 
 use state::Shared;
 
+use crate::account::Account;
+
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -128,6 +130,12 @@ impl Server {
             listener,
             tls,
         })
+    }
+
+    /// The bearer token of a part of the control plane; it is good as long as the server lives.
+    #[must_use]
+    pub fn token_of(&self, account: &Account) -> String {
+        token::of_account(&self.shared, account)
     }
 
     /// The requests that were answered, oldest first, as far as they are kept.

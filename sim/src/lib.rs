@@ -4,6 +4,7 @@
 //! client over the network, as they do in a real cluster; nothing here reaches into the store behind its back.
 //! [`local`] puts them together.
 
+pub mod account;
 pub mod actors;
 pub mod api;
 mod bounded_file;

@@ -14,6 +14,7 @@ use tiergate_data_plane::net::TokioNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::account::Account;
 use crate::images::Images;
 use crate::kubelet::{self, Node};
 use crate::{stop, story};
@@ -83,7 +84,7 @@ async fn run(
                 folder: folder.join(&name),
                 slice: *slice,
                 net: TokioNet,
-                client: control.client_of(&format!("kubelet-{name}"))?,
+                client: control.client_of(&Account::Kubelet(name.clone()))?,
                 access: control.access.clone(),
                 images: Arc::clone(&images),
                 launcher: Some("/proc/self/exe".into()),

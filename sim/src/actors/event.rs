@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
 use kube::api::Patch;
-use kube::{Client, Resource};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use serde_json::json;
@@ -49,15 +49,25 @@ pub(crate) struct Draft {
 /// Takes the events of one component.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    sender: mpsc::Sender<(&'static str, Draft)>,
+    sender: Sender,
+    writer: Writer,
     component: &'static str,
     dropped: Arc<AtomicU64>,
 }
 
-/// Writes the events of all components.
-pub(crate) struct EventWriter {
-    receiver: mpsc::Receiver<(&'static str, Draft)>,
+/// Where the recorders put what they take.
+pub(crate) type Sender = mpsc::Sender<Report>;
+
+/// An event, and who reports it.
+pub(crate) struct Report {
     writer: Writer,
+    component: &'static str,
+    draft: Draft,
+}
+
+/// Writes the events of all components, each as the component's own account.
+pub(crate) struct EventWriter {
+    receiver: mpsc::Receiver<Report>,
     rng: SmallRng,
     known: BTreeMap<Identity, Known>,
 }
@@ -74,23 +84,6 @@ struct Identity {
 struct Known {
     name: String,
     count: i32,
-}
-
-/// A recorder without a component yet, and the writer behind it.
-pub(crate) fn channel(client: Client, rng: SmallRng) -> (Recorder, EventWriter) {
-    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let recorder = Recorder {
-        sender,
-        component: "",
-        dropped: Arc::default(),
-    };
-    let writer = EventWriter {
-        receiver,
-        writer: Writer::new(client, super::CONTROLLER_MANAGER),
-        rng,
-        known: BTreeMap::new(),
-    };
-    (recorder, writer)
 }
 
 // === impl Draft ===
@@ -122,6 +115,16 @@ impl Draft {
 // === impl Recorder ===
 
 impl Recorder {
+    /// A recorder without a component yet, whose events `writer` writes.
+    pub(crate) fn new(sender: Sender, writer: Writer) -> Self {
+        Self {
+            sender,
+            writer,
+            component: "",
+            dropped: Arc::default(),
+        }
+    }
+
     /// The same recorder, for `component`.
     pub(crate) fn of(&self, component: &'static str) -> Self {
         Self {
@@ -136,7 +139,12 @@ impl Recorder {
             let end = draft.message.floor_char_boundary(MESSAGE_BYTES_MAX);
             draft.message.truncate(end);
         }
-        if self.sender.try_send((self.component, draft)).is_err() {
+        let report = Report {
+            writer: self.writer.clone(),
+            component: self.component,
+            draft,
+        };
+        if self.sender.try_send(report).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::warn!(
                 component = self.component,
@@ -151,11 +159,21 @@ impl Recorder {
 // === impl EventWriter ===
 
 impl EventWriter {
+    pub(crate) fn new(rng: SmallRng) -> (Sender, Self) {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let writer = Self {
+            receiver,
+            rng,
+            known: BTreeMap::new(),
+        };
+        (sender, writer)
+    }
+
     /// Writes until all recorders are gone.
     pub(crate) async fn run(mut self) {
-        while let Some((component, draft)) = self.receiver.recv().await {
-            let reason = draft.reason;
-            match self.write(component, draft).await {
+        while let Some(report) = self.receiver.recv().await {
+            let (component, reason) = (report.component, report.draft.reason);
+            match self.write(report).await {
                 Ok(()) | Err(WriteError::NamespaceTerminating | WriteError::NotFound) => {}
                 Err(error) => {
                     tracing::warn!(component, event = reason, %error, reason = error.reason(), "event not written");
@@ -164,7 +182,12 @@ impl EventWriter {
         }
     }
 
-    async fn write(&mut self, component: &'static str, draft: Draft) -> Result<(), WriteError> {
+    async fn write(&mut self, report: Report) -> Result<(), WriteError> {
+        let Report {
+            writer,
+            component,
+            draft,
+        } = report;
         let now = wall_now();
         let identity = Identity {
             component,
@@ -183,8 +206,8 @@ impl EventWriter {
             known.count = known.count.saturating_add(1);
             let patch = json!({ "count": known.count, "lastTimestamp": Time(now) });
             let key = Key::new(namespace_of(&draft.about), known.name.clone());
-            let api = self.writer.api::<Event>(&key);
-            let params = self.writer.patch_params();
+            let api = writer.api::<Event>(&key);
+            let params = writer.patch_params();
             match timed(api.patch(&key.name, &params, &Patch::Merge(patch))).await {
                 Ok(_) => return Ok(()),
                 Err(WriteError::NotFound) => {}
@@ -193,7 +216,7 @@ impl EventWriter {
         }
         let event = event(component, draft, now, self.rng.random());
         let name = event.metadata.name.clone().unwrap_or_default();
-        self.writer.create(&event).await?;
+        writer.create(&event).await?;
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }

@@ -1,7 +1,8 @@
-//! Tokens: the administrator's, and those of service accounts, which the server signs and can check again.
+//! Tokens: the administrator's, those of the parts of the control plane, and those of service accounts.
 //!
-//! In: a bearer token. Out: a [`User`]. A service account's token is a JWT signed by HMAC-SHA-256 with a key that is
-//! derived from the administrator's token; it is good until it expires or its account is gone.
+//! In: a bearer token. Out: a [`User`]. All but the administrator's are JWTs signed by HMAC-SHA-256 with a key that
+//! is derived from the administrator's token. A service account's is good until it expires or its account is gone; one of the
+//! control plane says by itself who its user is, as a client certificate does, and stays good.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use super::call::{Answer, Call, User};
 use super::state::{Shared, State, text};
 use super::status::Failure;
 use super::{body, metadata};
+use crate::account::Account;
 
 /// Life of a token whose client named none.
 const LIFE_SECONDS: i64 = 3600;
@@ -24,6 +26,9 @@ const LIFE_SECONDS_MAX: i64 = 1 << 32;
 
 /// Who speaks for the cluster's own name.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// The claim that only tokens of the control plane have.
+const GROUPS: &str = "groups";
 
 /// Who sends a bearer token; `None` when we did not issue it or it is no longer good.
 pub(crate) fn user_of(shared: &Shared, token: &str) -> Option<User> {
@@ -44,6 +49,14 @@ pub(crate) fn user_of(shared: &Shared, token: &str) -> Option<User> {
     }
     let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
+    if let Some(groups) = claims[GROUPS].as_array() {
+        let groups = groups.iter().filter_map(Value::as_str).map(str::to_owned);
+        return Some(User {
+            name: claims["sub"].as_str()?.to_owned(),
+            uid: String::new(),
+            groups: groups.collect(),
+        });
+    }
     if claims["exp"].as_i64()? <= shared.clock.now().as_second() {
         return None;
     }
@@ -69,6 +82,24 @@ fn account_user(namespace: &str, name: &str, uid: &str) -> User {
             "system:authenticated".to_owned(),
         ],
     }
+}
+
+/// The token of a part of the control plane.
+pub(crate) fn of_account(shared: &Shared, account: &Account) -> String {
+    let mut groups = account.groups().to_vec();
+    groups.push("system:authenticated");
+    signed(
+        shared,
+        &json!({"iss": ISSUER, "sub": account.user(), GROUPS: groups}),
+    )
+}
+
+fn signed(shared: &Shared, claims: &Value) -> String {
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = json!({"alg": "HS256", "typ": "JWT"});
+    let signed = format!("{}.{}", encode(&head), encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(sign(shared, &signed));
+    format!("{signed}.{signature}")
 }
 
 /// POST on `serviceaccounts/NAME/token`.
@@ -105,13 +136,7 @@ pub(crate) fn issue(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
         "iss": ISSUER, "aud": audiences, "iat": now.as_second(), "nbf": now.as_second(), "exp": expires,
         "sub": format!("system:serviceaccount:{namespace}:{}", call.name()), "kubernetes.io": about,
     });
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        encode(&json!({"alg": "HS256", "typ": "JWT"})),
-        encode(&claims)
-    );
-    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(shared, &signed)));
+    let token = signed(shared, &claims);
     let expiry = jiff::Timestamp::from_second(expires).unwrap_or(now);
     request["kind"] = json!("TokenRequest");
     request["apiVersion"] = json!("authentication.k8s.io/v1");

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::error::UpError;
 use super::settings::{Content, Settings};
+use crate::account::Account;
 use crate::api::{self, Server, tls};
 use crate::kubelet::ApiAccess;
 use crate::{actors, stop};
@@ -19,6 +20,7 @@ use crate::{actors, stop};
 pub(super) struct Control {
     /// A client of the administrator.
     pub(super) client: kube::Client,
+    server: Server,
     /// How pods reach the API server.
     pub(super) access: ApiAccess,
     /// The administrator's token.
@@ -73,12 +75,13 @@ impl Control {
         };
         let client = client_of(&access, &token, "tiergate-sim")?;
         if settings.content != Content::ApiOnly {
-            let manager = client_of(&access, &token, "kube-controller-manager")?;
             let options = actors::Options {
                 seed,
                 root_certificates_pem: access.ca_pem.clone(),
             };
-            let actors = actors::start_all(&manager, options);
+            let clients =
+                |account: &Account| client_of(&access, &server.token_of(account), &account.agent());
+            let actors = actors::start_all(clients, options)?;
             let mut signal = stopping.clone();
             parts.spawn(async move {
                 match actors.run(async move { signal.wait().await }).await {
@@ -89,6 +92,7 @@ impl Control {
         }
         Ok(Self {
             client,
+            server,
             access,
             token,
             seed,
@@ -97,9 +101,13 @@ impl Control {
         })
     }
 
-    /// A client that names itself in the request log.
-    pub(super) fn client_of(&self, name: &str) -> Result<kube::Client, UpError> {
-        client_of(&self.access, &self.token, name)
+    /// A client for a part of the cluster, which names itself so in the request log.
+    pub(super) fn client_of(&self, account: &Account) -> Result<kube::Client, UpError> {
+        client_of(
+            &self.access,
+            &self.server.token_of(account),
+            &account.agent(),
+        )
     }
 
     /// Randomness for one part of the cluster.

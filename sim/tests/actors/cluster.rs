@@ -1,5 +1,6 @@
 //! An API server, the controllers and a model of a kubelet, in one process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tiergate_control_plane::platform;
 use tiergate_data_plane::net::TokioNet;
+use tiergate_sim::account::Account;
 use tiergate_sim::{actors, api};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -23,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything that runs; it ends with this value.
 pub(crate) struct Cluster {
+    server: api::Server,
     client: Client,
     parts: JoinSet<()>,
     stop: Arc<Notify>,
@@ -36,9 +39,12 @@ impl Cluster {
         let loopback = "127.0.0.1:0".parse().unwrap();
         let bound = server.bind(&TokioNet, loopback, None).await.unwrap();
         let url = format!("http://{}", bound.address().unwrap());
-        let mut config = kube::Config::new(url.parse().unwrap());
-        config.auth_info.token = Some("secret".to_owned().into());
-        let client = platform::kube_client(TokioNet, config).unwrap();
+        let client_of = |token: String| {
+            let mut config = kube::Config::new(url.parse().unwrap());
+            config.auth_info.token = Some(token.into());
+            platform::kube_client(TokioNet, config)
+        };
+        let client = client_of("secret".to_owned()).unwrap();
 
         let stop = Arc::new(Notify::new());
         let holds_pods = Arc::new(AtomicBool::new(false));
@@ -48,7 +54,8 @@ impl Cluster {
             seed: 1,
             root_certificates_pem: CERTIFICATES.into(),
         };
-        let actors = actors::start_all(&client, options);
+        let clients = |account: &Account| client_of(server.token_of(account));
+        let actors = actors::start_all(clients, options).unwrap();
         let stopping = Arc::clone(&stop);
         parts.spawn(async move {
             actors
@@ -57,6 +64,7 @@ impl Cluster {
                 .unwrap();
         });
         let cluster = Self {
+            server,
             client,
             parts,
             stop,
@@ -109,6 +117,16 @@ impl Cluster {
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Who wrote what: user, verb and resource of every request that changed something.
+    pub(crate) fn writes(&self) -> BTreeSet<(String, String, String)> {
+        let requests = self.server.requests().into_iter();
+        requests
+            .filter(|entry| (200..300).contains(&entry.code))
+            .filter(|entry| !["get", "list", "watch"].contains(&entry.verb.as_str()))
+            .map(|entry| (entry.user, entry.verb, entry.resource))
+            .collect()
     }
 
     pub(crate) fn by(&self) -> PostParams {

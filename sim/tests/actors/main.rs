@@ -118,6 +118,49 @@ async fn merge(api: &Api<Deployment>, name: &str, patch: Value) {
 }
 
 #[tokio::test]
+async fn each_controller_writes_under_its_own_account() {
+    let cluster = Cluster::start(1).await;
+    let namespace = cluster.namespace("shop").await;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client(), &namespace);
+    let services: Api<Service> = Api::namespaced(cluster.client(), &namespace);
+    let by = cluster.by();
+    services.create(&by, &service("web")).await.unwrap();
+    deployments
+        .create(&by, &deployment("web", 1))
+        .await
+        .unwrap();
+    wait_for(&deployments, "web", 1).await;
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.client(), &namespace);
+    eventually("the endpoint is ready", async || {
+        (endpoints(&slices).await == ["RS-"]).then_some(())
+    })
+    .await;
+
+    let writes = cluster.writes();
+    // As an audit log of kube-controller-manager 1.36 with --use-service-account-credentials names them.
+    for (account, verb, resource) in [
+        ("deployment-controller", "create", "replicasets"),
+        ("deployment-controller", "update", "deployments/status"),
+        ("replicaset-controller", "create", "pods"),
+        ("replicaset-controller", "update", "replicasets/status"),
+        ("endpointslice-controller", "create", "endpointslices"),
+        ("endpointslice-controller", "update", "endpointslices"),
+        ("service-account-controller", "create", "serviceaccounts"),
+        ("root-ca-cert-publisher", "create", "configmaps"),
+        ("node-controller", "patch", "nodes"),
+    ] {
+        let user = format!("system:serviceaccount:kube-system:{account}");
+        let write = (user, verb.to_owned(), resource.to_owned());
+        assert!(writes.contains(&write), "{write:?} is not in {writes:#?}");
+    }
+    let bound = |(user, verb, resource): &(String, String, String)| {
+        user == "system:kube-scheduler" && verb == "create" && resource == "pods/binding"
+    };
+    assert!(writes.iter().any(bound), "{writes:#?}");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_deployment_becomes_pods_on_nodes_and_endpoints_and_goes_with_all_of_it() {
     let cluster = Cluster::start(3).await;
     let namespace = cluster.namespace("shop").await;

@@ -77,7 +77,7 @@ async fn run(
 ) -> Result<(), UpError> {
     let mut control = Control::start(settings).await?;
     kubeconfig::write(&settings.kubeconfig, &control.access, &control.token)?;
-    if settings.content != Content::ApiOnly {
+    if settings.content.has_nodes() {
         for (index, slice) in settings.slices.iter().enumerate() {
             let name = format!("node-{}", index + 1);
             let node = Node::register(kubelet::Options {
@@ -119,7 +119,7 @@ async fn run(
 /// Fills the cluster, waits until it is ready, and says so.
 async fn begin(settings: &Settings, client: &kube::Client, folder: &Path) -> Result<(), UpError> {
     let certificates = certificates::make(settings)?;
-    if settings.content != Content::ApiOnly {
+    if settings.content.has_nodes() {
         let is_story = settings.content == Content::Story;
         story::apply(client, is_story, &settings.values(), &certificates).await?;
     }
@@ -136,7 +136,7 @@ async fn images(settings: &Settings) -> Result<Images, UpError> {
         .images
         .iter()
         .any(|image| image.is_every("tiergate"));
-    let tiergate = if settings.content == Content::ApiOnly || is_given {
+    let tiergate = if !settings.content.has_nodes() || is_given {
         None
     } else {
         Some(binaries::folder().await?)

@@ -35,7 +35,7 @@ pub(super) fn make(settings: &Settings) -> Result<Certificates, UpError> {
         names.extend(story::HOSTS.iter().map(|host| (*host).to_owned()));
     }
     let certificates = sign(&names).map_err(|error| UpError::Certificate(error.to_string()))?;
-    if settings.content != Content::ApiOnly {
+    if settings.content.has_nodes() {
         let path = authority_path(settings);
         kubeconfig::write_file(&path, certificates.authority_pem.as_bytes())
             .map_err(|error| UpError::File { path, error })?;

@@ -19,7 +19,7 @@ pub(super) async fn text(
     folder: &Path,
 ) -> Result<String, UpError> {
     let mut text = String::new();
-    if settings.content != Content::ApiOnly {
+    if settings.content.has_nodes() {
         let pods: Api<Pod> = Api::all(client.clone());
         let pods = pods.list(&ListParams::default()).await?;
         text.push_str(&table(&pods.items));
@@ -76,6 +76,9 @@ fn hints(settings: &Settings, folder: &Path) -> String {
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every text");
     match settings.content {
         Content::ApiOnly => line("An API server without controllers and nodes.".to_owned()),
+        Content::ControlPlane => {
+            line("An API server with its controllers, and no nodes.".to_owned())
+        }
         Content::Empty => {
             line(format!(
                 "The cluster tier serves the classes tiergate-cluster and nginx at http://{}:{} and https://{}:{}.",
@@ -105,7 +108,7 @@ fn hints(settings: &Settings, folder: &Path) -> String {
             "  kubectl --kubeconfig {kubeconfig} -n openstack scale deployment keystone-api --replicas 5"
         ));
     }
-    if settings.content != Content::ApiOnly {
+    if settings.content.has_nodes() {
         line(format!("Logs of the pods: {}", folder.display()));
     }
     text

@@ -21,11 +21,14 @@ const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Without the story: a cluster tier for the classes tiergate-cluster and nginx, and nothing else.
-    #[arg(long, conflicts_with = "api_only")]
+    #[arg(long, group = "content")]
     empty: bool,
     /// Only the API server: no controllers, no nodes.
-    #[arg(long)]
+    #[arg(long, group = "content")]
     api_only: bool,
+    /// Only the API server and the controllers: no nodes, so that every pod stays Pending.
+    #[arg(long, group = "content")]
+    control_plane_only: bool,
     /// Run pods of this image from the programs in a folder. Repeatable; without a tag it means every tag.
     #[arg(long = "image", value_name = "NAME:TAG=FOLDER")]
     images: Vec<Image>,
@@ -63,6 +66,7 @@ pub struct Arguments {
 pub(super) enum Content {
     Story,
     Empty,
+    ControlPlane,
     ApiOnly,
 }
 
@@ -79,6 +83,34 @@ pub(super) struct Settings {
     pub(super) slices: Vec<Ipv4Net>,
     pub(super) api_address: SocketAddr,
     pub(super) request_log: Option<PathBuf>,
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn content(&self) -> Content {
+        if self.api_only {
+            Content::ApiOnly
+        } else if self.control_plane_only {
+            Content::ControlPlane
+        } else if self.empty {
+            Content::Empty
+        } else {
+            Content::Story
+        }
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Whether pods run: nodes, and what is to run on them.
+    pub(super) fn has_nodes(self) -> bool {
+        match self {
+            Self::Story | Self::Empty => true,
+            Self::ControlPlane | Self::ApiOnly => false,
+        }
+    }
 }
 
 // === impl Settings ===
@@ -123,11 +155,7 @@ impl Settings {
         }
         let slices = addresses::slices(pod_network, arguments.nodes)
             .map_err(|error| UpError::Argument(format!("--pod-cidr {error}")))?;
-        let content = match (arguments.empty, arguments.api_only) {
-            (_, true) => Content::ApiOnly,
-            (true, false) => Content::Empty,
-            (false, false) => Content::Story,
-        };
+        let content = arguments.content();
         // Images are looked at before anything starts, so that a wrong one costs nobody a wait.
         crate::images::Images::new(arguments.images.clone(), None)?;
         Ok(Self {
@@ -146,7 +174,7 @@ impl Settings {
 
     /// Holds one port of each node, and finds out whether those of the VIP are free.
     pub(super) fn claim_addresses(&self) -> Result<Vec<TcpListener>, UpError> {
-        if self.content == Content::ApiOnly {
+        if !self.content.has_nodes() {
             return Ok(Vec::new());
         }
         for (port, cure) in [
@@ -218,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn pods_run_only_where_there_are_nodes() {
+        for (line, content, has_nodes) in [
+            ("", Content::Story, true),
+            ("--empty", Content::Empty, true),
+            ("--control-plane-only", Content::ControlPlane, false),
+            ("--api-only", Content::ApiOnly, false),
+        ] {
+            let settings = settings(line).unwrap();
+            assert_eq!(settings.content, content, "{line}");
+            assert_eq!(settings.content.has_nodes(), has_nodes, "{line}");
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_the_cure() {
         let cases = [
             ("--vip nonsense", "--vip"),
@@ -248,6 +290,7 @@ mod tests {
                 "cannot read the folder /nowhere/at/all",
             ),
             ("--empty --api-only", "--api-only"),
+            ("--control-plane-only --empty", "--control-plane-only"),
             ("--htp-port 1", "--http-port"),
         ];
         for (line, expected) in cases {

@@ -5,6 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub(crate) mod binaries;
+
+pub use binaries::BinariesError;
+
 /// Programs of the image `tiergate`.
 pub const TIERGATE_PROGRAMS: [&str; 2] = ["tiergate-cluster", "tiergate-namespace"];
 

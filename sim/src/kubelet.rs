@@ -23,6 +23,7 @@ use crate::actors;
 use crate::images::Images;
 use crate::stop;
 
+mod access;
 pub mod addresses;
 pub mod backoff;
 mod container;
@@ -46,6 +47,7 @@ mod sources;
 pub mod status;
 mod watching;
 
+pub use access::ApiAccess;
 use addresses::Pool;
 use played::Claims;
 use watching::Objects;
@@ -53,27 +55,23 @@ use watching::Objects;
 /// Name under which a kubelet's writes stand in `managedFields`.
 const FIELD_MANAGER: &str = "kubelet";
 
+/// The port of a kubelet. It is held at a node's address while the node is there: two nodes never share one.
+pub(crate) const KUBELET_PORT: u16 = 10250;
+
 /// Most pods of a node, as in real clusters.
 const PODS_MAX: usize = 110;
 
 /// All Services of the cluster.
 pub(crate) type Services = Objects<Service>;
 
-/// How a pod process reaches the API server.
-#[derive(Clone, Debug)]
-pub struct ApiAccess {
-    /// `https://ADDRESS:PORT`.
-    pub server: String,
-    /// The certificate authority behind it.
-    pub ca_pem: String,
-}
-
 /// What a node is made of.
 pub struct Options<N> {
     /// Its name.
     pub name: String,
-    /// Its part of the pod network; the first address is the node's own.
+    /// Its part of the pod network. Its first address is no pod's.
     pub slice: Ipv4Net,
+    /// The node's own address: that of its `hostNetwork` pods.
+    pub address: Ipv4Addr,
     /// The network.
     pub net: N,
     /// The API server.
@@ -145,7 +143,7 @@ impl<N: Net> Node<N> {
         let pool = Pool::new(options.slice);
         let facts = node::Facts {
             name: options.name.clone(),
-            address: pool.node_address(),
+            address: options.address,
             slice: options.slice,
             pods_max: pool.capacity().min(PODS_MAX),
         };
@@ -264,8 +262,8 @@ impl<N: Net> Node<N> {
             launcher: options.launcher.clone(),
             claims: self.claims.clone(),
             node: options.name.clone(),
-            node_address: self.pool.node_address(),
-            address: address.unwrap_or(self.pool.node_address()),
+            node_address: options.address,
+            address: address.unwrap_or(options.address),
             services: self.services.subscribe(),
             folder: options.folder.join(&uid),
             pod: Arc::clone(pod),

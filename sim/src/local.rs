@@ -2,8 +2,7 @@
 //!
 //! In: the arguments. Out: an API server, controllers and nodes in this process, pods as processes and echo servers, a
 //! kubeconfig, and a line `ready` once everything answers. At the end nothing is left. The order: `settings` checks what was asked
-//! for, `binaries` finds the programs of the image `tiergate`, `control` starts the cluster, `crate::story` fills it,
-//! `readiness` waits, `report` prints.
+//! for, `control` starts the cluster, `crate::story` fills it, `readiness` waits, `report` prints.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,15 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tiergate_data_plane::net::TokioNet;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::account::Account;
-use crate::images::Images;
-use crate::kubelet::{self, Node};
+use crate::images::{Images, binaries};
+use crate::kubelet::{self, Node, addresses};
 use crate::{stop, story};
 
-mod binaries;
 mod certificates;
 mod control;
 mod error;
@@ -28,7 +25,6 @@ mod readiness;
 mod report;
 mod settings;
 
-pub(crate) use certificates::Certificates;
 use control::Control;
 pub use error::{EXIT_CODES, UpError};
 pub use settings::Arguments;
@@ -43,7 +39,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the cluster cannot begin, does not become ready, or breaks.
 pub async fn up(arguments: Arguments) -> Result<(), UpError> {
     let settings = Settings::new(arguments)?;
-    let mut end = std::pin::pin!(asked_to_end()?);
+    let mut end = std::pin::pin!(stop::asked_to_end().map_err(UpError::Signals)?);
     let images = tokio::select! {
         images = images(&settings) => Arc::new(images?),
         () = &mut end => return Ok(()),
@@ -83,6 +79,7 @@ async fn run(
             let node = Node::register(kubelet::Options {
                 folder: folder.join(&name),
                 slice: *slice,
+                address: addresses::Pool::new(*slice).node_address(),
                 net: TokioNet,
                 client: control.client_of(&Account::Kubelet(name.clone()))?,
                 access: control.access.clone(),
@@ -142,19 +139,4 @@ async fn images(settings: &Settings) -> Result<Images, UpError> {
         Some(binaries::folder().await?)
     };
     Ok(Images::new(settings.images.clone(), tiergate)?)
-}
-
-/// Returns when somebody asks us to end.
-fn asked_to_end() -> Result<impl Future<Output = ()>, UpError> {
-    let on = |kind| signal(kind).map_err(UpError::Signals);
-    let mut interrupt = on(SignalKind::interrupt())?;
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut hang_up = on(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    })
 }

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tiergate_sim::kubelet::launch;
-use tiergate_sim::local;
+use tiergate_sim::story::print as story;
+use tiergate_sim::{attach, local};
+use tracing::level_filters::LevelFilter;
 
 /// The cluster around Tiergate, for a laptop and for tests.
 #[derive(Debug, Parser)]
@@ -23,6 +25,12 @@ enum Command {
     /// Start a local cluster: API server, controllers, nodes; pods are processes on this machine.
     #[command(after_help = local::EXIT_CODES)]
     Up(local::Arguments),
+    /// Add nodes, and nothing else, to an API server that somebody else runs; pods are processes on this machine.
+    #[command(after_help = attach::EXIT_CODES)]
+    Attach(attach::Arguments),
+    /// Print the manifests of the story that `up` tells, for `kubectl apply -f -`.
+    #[command(after_help = story::HINT)]
+    Story(story::Arguments),
     /// Become a program that ends when its parent ends. For our own use.
     #[command(name = launch::SUBCOMMAND, hide = true)]
     LaunchPod {
@@ -50,13 +58,27 @@ fn main() -> ExitCode {
             eprintln!("cannot start {}: {error}", program.display());
             ExitCode::from(CANNOT_EXECUTE)
         }
-        Command::Up(arguments) => run(arguments),
+        Command::Story(arguments) => {
+            ended(story::print(&arguments).map_err(|error| (error.exit_code(), error.to_string())))
+        }
+        Command::Up(arguments) => run(arguments.log_level, async {
+            let result = local::up(arguments).await;
+            result.map_err(|error| (error.exit_code(), error.to_string()))
+        }),
+        Command::Attach(arguments) => run(arguments.log_level, async {
+            let result = attach::attach(arguments).await;
+            result.map_err(|error| (error.exit_code(), error.to_string()))
+        }),
     }
 }
 
-fn run(arguments: local::Arguments) -> ExitCode {
+/// Runs a command to its end. Its error is an exit code and a sentence.
+fn run(
+    log_level: LevelFilter,
+    command: impl Future<Output = Result<(), (u8, String)>>,
+) -> ExitCode {
     tracing_subscriber::fmt()
-        .with_max_level(arguments.log_level)
+        .with_max_level(log_level)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -70,11 +92,15 @@ fn run(arguments: local::Arguments) -> ExitCode {
             return ExitCode::from(INTERNAL_FAULT);
         }
     };
-    match runtime.block_on(local::up(arguments)) {
+    ended(runtime.block_on(command))
+}
+
+fn ended(result: Result<(), (u8, String)>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(error.exit_code())
+        Err((exit_code, sentence)) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(exit_code)
         }
     }
 }

@@ -1,5 +1,8 @@
-//! Tells tasks to end: one [`Handle`] sets it, any number of [`Signal`]s see it.
+//! Tells tasks to end: one [`Handle`] sets it, any number of [`Signal`]s see it. And hears when we shall end ourselves.
 
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Ends what listens to its signals. Dropping it is a stop as well: nothing outlives its owner.
@@ -15,6 +18,23 @@ pub struct Signal(watch::Receiver<bool>);
 pub fn channel() -> (Handle, Signal) {
     let (sender, receiver) = watch::channel(false);
     (Handle(sender), Signal(receiver))
+}
+
+/// Returns when somebody asks this process to end: SIGINT, SIGTERM, SIGHUP.
+///
+/// # Errors
+/// When signals cannot be received.
+pub(crate) fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
 }
 
 // === impl Handle ===

@@ -1,7 +1,7 @@
 //! The objects of the seed's story: one cluster tier, two tenants, four applications. And of a cluster without it.
 //!
 //! In: a kube client and what the manifests leave open. Out: the objects, applied in order through the API as a user
-//! would. The manifests are `sim/story/*.yaml`.
+//! would; `print` gives them to another cluster. The manifests are `sim/story/*.yaml`.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,10 @@ use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::local::Certificates;
+mod certificates;
+pub mod print;
+
+pub(crate) use certificates::Certificates;
 
 /// The hosts that answer at the VIP.
 pub const HOSTS: [&str; 4] = [
@@ -74,39 +77,52 @@ pub(crate) async fn apply(
     values: &Values,
     certificates: &Certificates,
 ) -> Result<(), ApplyError> {
-    let further_classes: &[&str] = if story { &[] } else { &["nginx"] };
-    let mut manifests = vec![CLASSES, CLUSTER_TIER];
-    if story {
-        manifests.extend([OPENSTACK, CEPH]);
-    }
     apply_object(client, secret(certificates)).await?;
-    for manifest in manifests {
-        for object in objects(manifest, values, further_classes)? {
+    for manifest in manifests(story) {
+        for object in objects(manifest, values, further_classes(story))? {
             apply_object(client, object).await?;
         }
     }
     Ok(())
 }
 
-/// The objects of a manifest, with its `${…}` filled in.
+/// In the order in which they are applied.
+fn manifests(story: bool) -> &'static [&'static str] {
+    if story {
+        &[CLASSES, CLUSTER_TIER, OPENSTACK, CEPH]
+    } else {
+        &[CLASSES, CLUSTER_TIER]
+    }
+}
+
+/// Classes of the cluster tier beside its own.
+fn further_classes(story: bool) -> &'static [&'static str] {
+    if story { &[] } else { &["nginx"] }
+}
+
+/// The objects of a manifest.
 fn objects(
     manifest: &str,
     values: &Values,
     further_classes: &[&str],
 ) -> Result<Vec<DynamicObject>, serde_norway::Error> {
+    serde_norway::Deserializer::from_str(&text(manifest, values, further_classes))
+        .map(DynamicObject::deserialize)
+        .collect()
+}
+
+/// A manifest with its `${…}` filled in.
+fn text(manifest: &str, values: &Values, further_classes: &[&str]) -> String {
     let classes: Vec<String> = further_classes
         .iter()
         .map(|class| format!("\n            - --ingress-class={class}"))
         .collect();
-    let text = manifest
+    manifest
         .replace("${VIP}", &values.vip.to_string())
         .replace("${HTTP_PORT}", &values.http_port.to_string())
         .replace("${HTTPS_PORT}", &values.https_port.to_string())
         .replace("${POD_CIDR}", &values.pod_network.to_string())
-        .replace("${FURTHER_CLASSES}", &classes.concat());
-    serde_norway::Deserializer::from_str(&text)
-        .map(DynamicObject::deserialize)
-        .collect()
+        .replace("${FURTHER_CLASSES}", &classes.concat())
 }
 
 fn secret(certificates: &Certificates) -> DynamicObject {
@@ -121,6 +137,7 @@ fn secret(certificates: &Certificates) -> DynamicObject {
             "data": {
                 "tls.crt": STANDARD.encode(&certificates.chain_pem),
                 "tls.key": STANDARD.encode(&certificates.key_pem),
+                "ca.crt": STANDARD.encode(&certificates.authority_pem),
             },
         }),
     };

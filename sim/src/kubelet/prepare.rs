@@ -89,15 +89,14 @@ fn variables<N>(
         .and_then(|spec| spec.enable_service_links)
         .unwrap_or(true);
     let namespace = job.context.namespace();
+    let mut service_links =
+        service_links::variables(services.values().map(Arc::as_ref), namespace, links_enabled);
+    service_links.extend(job.context.access.variables());
     let facts = Facts {
         pod,
         pod_address: job.context.address.to_string(),
         node_address: job.context.node_address.to_string(),
-        service_links: service_links::variables(
-            services.values().map(Arc::as_ref),
-            namespace,
-            links_enabled,
-        ),
+        service_links,
     };
     environment::variables(&job.container, &facts, sources)
 }

@@ -51,6 +51,7 @@ async fn world(number: u8, script: &str) -> World {
     let node = Node::register(Options {
         name: "node-1".to_owned(),
         slice: format!("127.61.{number}.0/24").parse().unwrap(),
+        address: Ipv4Addr::new(127, 61, number, 1),
         net: TokioNet,
         client: client.clone(),
         access: ApiAccess {

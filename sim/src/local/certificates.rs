@@ -1,27 +1,11 @@
-//! The certificate that the cluster tier shows for every name without one of its own, and the authority that signed it.
+//! The certificate of the VIP, and where the user finds who signed it.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
-
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
 
 use super::error::UpError;
 use super::kubeconfig;
 use super::settings::{Content, Settings};
-use crate::story;
-
-/// A certificate with its key, and who signed it.
-pub(crate) struct Certificates {
-    /// The authority.
-    pub(crate) authority_pem: String,
-    /// The certificate.
-    pub(crate) chain_pem: String,
-    /// Its key.
-    pub(crate) key_pem: String,
-}
+use crate::story::Certificates;
 
 /// Where the authority's certificate is written, for `curl --cacert`.
 pub(super) fn authority_path(settings: &Settings) -> PathBuf {
@@ -30,43 +14,13 @@ pub(super) fn authority_path(settings: &Settings) -> PathBuf {
 
 /// Makes both, new at every start, and writes the authority for the user.
 pub(super) fn make(settings: &Settings) -> Result<Certificates, UpError> {
-    let mut names = vec!["localhost".to_owned(), settings.vip.to_string()];
-    if settings.content == Content::Story {
-        names.extend(story::HOSTS.iter().map(|host| (*host).to_owned()));
-    }
-    let certificates = sign(&names).map_err(|error| UpError::Certificate(error.to_string()))?;
+    let is_story = settings.content == Content::Story;
+    let certificates = Certificates::new(settings.vip, is_story)
+        .map_err(|error| UpError::Certificate(error.to_string()))?;
     if settings.content.has_nodes() {
         let path = authority_path(settings);
         kubeconfig::write_file(&path, certificates.authority_pem.as_bytes())
             .map_err(|error| UpError::File { path, error })?;
     }
     Ok(certificates)
-}
-
-fn sign(names: &[String]) -> Result<Certificates, rcgen::Error> {
-    let authority_key = KeyPair::generate()?;
-    let mut authority = CertificateParams::default();
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "Tiergate local cluster");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let authority_certificate = authority.self_signed(&authority_key)?;
-    let issuer = Issuer::new(authority, authority_key);
-
-    let key = KeyPair::generate()?;
-    let mut server = CertificateParams::new(names.to_vec())?;
-    let is_address = |name: &&String| name.parse::<IpAddr>().is_ok();
-    let title = names.iter().find(|name| !is_address(name));
-    server
-        .distinguished_name
-        .push(DnType::CommonName, title.map_or("tiergate", String::as_str));
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    server.use_authority_key_identifier_extension = true;
-    let certificate = server.signed_by(&key, &issuer)?;
-    Ok(Certificates {
-        authority_pem: authority_certificate.pem(),
-        chain_pem: certificate.pem(),
-        key_pem: key.serialize_pem(),
-    })
 }

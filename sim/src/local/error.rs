@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::images::ImageError;
+use crate::images::{BinariesError, ImageError};
 use crate::kubelet::NodeError;
 use crate::story::ApplyError;
 
@@ -25,16 +25,8 @@ pub enum UpError {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The programs of the image `tiergate` are not there.
-    #[error("no {program} in {}; build it with `cargo build -p {program}`, or name a folder that holds it: --image tiergate:TAG=FOLDER", folder.display())]
-    NoProgram {
-        /// The program.
-        program: &'static str,
-        /// Where it was looked for.
-        folder: PathBuf,
-    },
-    /// The programs of the image `tiergate` cannot be built.
-    #[error("cannot build the tiers: {0}")]
-    Build(String),
+    #[error(transparent)]
+    Binaries(#[from] BinariesError),
     /// An address that another program has.
     #[error("cannot listen on {address}: {error}; {cure}")]
     Bind {
@@ -108,8 +100,7 @@ impl UpError {
             Self::NotReady { .. } => 1,
             Self::Argument(_)
             | Self::Image(_)
-            | Self::NoProgram { .. }
-            | Self::Build(_)
+            | Self::Binaries(_)
             | Self::File { .. }
             | Self::RequestLog { .. }
             | Self::Folder(_) => 3,

@@ -23,10 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::certificates::Certificates;
 use super::error::UpError;
 use super::settings::{Content, Settings};
-use crate::story;
+use crate::story::{self, Certificates};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const PERIOD: Duration = Duration::from_millis(50);

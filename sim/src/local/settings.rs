@@ -9,11 +9,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::error::UpError;
 use crate::images::Image;
+use crate::kubelet::KUBELET_PORT;
 use crate::kubelet::addresses::{self, Pool};
 use crate::story::Values;
-
-/// Port of a node's address that is held while the cluster runs: two clusters never share a pod network.
-const KUBELET_PORT: u16 = 10250;
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 

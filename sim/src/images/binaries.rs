@@ -6,13 +6,28 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::error::UpError;
-use crate::images::TIERGATE_PROGRAMS;
+use super::TIERGATE_PROGRAMS;
+
+/// Why the programs of the image `tiergate` are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BinariesError {
+    /// A program is missing.
+    #[error("no {program} in {}; build it with `cargo build -p {program}`, or name a folder that holds it: --image tiergate=FOLDER", folder.display())]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// They cannot be built.
+    #[error("cannot build the tiers: {0}")]
+    Build(String),
+}
 
 /// The folder that holds both tiers.
-pub(super) async fn folder() -> Result<PathBuf, UpError> {
+pub(crate) async fn folder() -> Result<PathBuf, BinariesError> {
     let program = std::env::current_exe()
-        .map_err(|error| UpError::Build(format!("our own path is unknown: {error}")))?;
+        .map_err(|error| BinariesError::Build(format!("our own path is unknown: {error}")))?;
     let folder = program.parent().map(Path::to_path_buf).unwrap_or_default();
     let variable = |name: &str| std::env::var_os(name);
     // `cargo run` names the package that it runs; in tests it is another one, and who runs those has built.
@@ -25,7 +40,7 @@ pub(super) async fn folder() -> Result<PathBuf, UpError> {
     }
     for program in TIERGATE_PROGRAMS {
         if !folder.join(program).is_file() {
-            return Err(UpError::NoProgram { program, folder });
+            return Err(BinariesError::Missing { program, folder });
         }
     }
     Ok(folder)
@@ -44,7 +59,7 @@ fn is_of_our_package(variable: &str) -> bool {
 }
 
 /// Builds the tiers into `folder`, with the profile whose folder it is.
-async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpError> {
+async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), BinariesError> {
     let (Some(target), Some(profile)) = (folder.parent(), folder.file_name()) else {
         return Ok(());
     };
@@ -76,11 +91,13 @@ async fn build(cargo: &Path, manifest: &Path, folder: &Path) -> Result<(), UpErr
         .kill_on_drop(true)
         .status()
         .await
-        .map_err(|error| UpError::Build(format!("{} does not start: {error}", cargo.display())))?;
+        .map_err(|error| {
+            BinariesError::Build(format!("{} does not start: {error}", cargo.display()))
+        })?;
     if status.success() {
         Ok(())
     } else {
-        Err(UpError::Build(format!(
+        Err(BinariesError::Build(format!(
             "cargo ended with {status}; its messages stand above"
         )))
     }

@@ -2,7 +2,8 @@
 //!
 //! In: a bound listener and who the pod is. Out: JSON with the keys of [`Answer`], or what the query asks for:
 //! `status=CODE`, `delay_ms=N` and `bytes=N` (a body of N bytes in place of the JSON). A request to upgrade is granted,
-//! and every byte comes back. It speaks HTTP/1.1 and HTTP/2 with prior knowledge, no TLS.
+//! and every byte comes back. A gRPC health check is answered with SERVING. It speaks HTTP/1.1 and HTTP/2 with prior
+//! knowledge, no TLS.
 //!
 //! A stop is graceful: for [`LAME_DUCK`] the server still accepts, as a well-behaved application does while the news
 //! of its end travels; then it closes the listener and idle connections and finishes the requests it has.
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +29,7 @@ use crate::stop;
 
 mod answer;
 mod demand;
+mod health;
 
 pub use answer::{Answer, Identity};
 use demand::Demand;
@@ -41,7 +43,7 @@ const CONNECTIONS_MAX: usize = 4096;
 /// From the first byte of a request to the end of its head.
 const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-type EchoBody = http_body_util::Either<Full<Bytes>, demand::Filler>;
+type EchoBody = Either<Either<Full<Bytes>, health::Health>, demand::Filler>;
 
 /// Serves `listener` until `stop` is set and the last request is done.
 pub async fn serve<L>(mut listener: L, identity: Arc<Identity>, stop: stop::Signal)
@@ -163,6 +165,9 @@ impl Connection {
                 );
             }
         };
+        if health::is_asked(&head) {
+            return health::answer().map(|body| EchoBody::Left(Either::Right(body)));
+        }
         tokio::time::sleep(demand.delay).await;
         let answer = Answer::new(&self.identity, self.address.port(), &head, body_bytes);
         let (content_type, body) = match demand.body_bytes {
@@ -172,7 +177,7 @@ impl Connection {
             ),
             None => (
                 "application/json",
-                EchoBody::Left(Full::new(answer.to_json())),
+                EchoBody::Left(Either::Left(Full::new(answer.to_json()))),
             ),
         };
         // A HEAD answer has the head of the GET answer; hyper leaves the body out and keeps its length.
@@ -229,7 +234,9 @@ fn accept_upgrade(request: &mut Request<Incoming>, protocol: HeaderValue) -> Res
 }
 
 fn text(status: StatusCode, message: String) -> Response<EchoBody> {
-    let mut response = Response::new(EchoBody::Left(Full::new(Bytes::from(message))));
+    let mut response = Response::new(EchoBody::Left(Either::Left(Full::new(Bytes::from(
+        message,
+    )))));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

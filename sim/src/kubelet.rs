@@ -10,6 +10,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -17,7 +18,7 @@ use kube::{Api, ResourceExt};
 use rand::rngs::SmallRng;
 use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 
 use crate::actors;
 use crate::images::Images;
@@ -25,11 +26,15 @@ use crate::stop;
 
 mod access;
 pub mod addresses;
+pub mod admission;
 pub mod backoff;
+mod care;
 mod container;
 mod context;
 mod credentials;
+mod crew;
 pub mod environment;
+pub mod event;
 pub mod expand;
 pub mod launch;
 mod node;
@@ -41,6 +46,7 @@ mod prepare;
 pub mod probe;
 mod prober;
 mod process;
+mod recorder;
 mod report;
 pub mod service_links;
 mod sources;
@@ -49,7 +55,9 @@ mod watching;
 
 pub use access::ApiAccess;
 use addresses::Pool;
+use admission::HostPort;
 use played::Claims;
+use recorder::Recorder;
 use watching::Objects;
 
 /// Name under which a kubelet's writes stand in `managedFields`.
@@ -57,6 +65,9 @@ const FIELD_MANAGER: &str = "kubelet";
 
 /// The port of a kubelet. It is held at a node's address while the node is there: two nodes never share one.
 pub(crate) const KUBELET_PORT: u16 = 10250;
+
+/// How often the kubelet looks whether somebody else changed what it reported of its pods.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Most pods of a node, as in real clusters.
 const PODS_MAX: usize = 110;
@@ -116,7 +127,12 @@ pub struct Node<N> {
     claims: Claims,
     services: watch::Sender<Services>,
     pods: BTreeMap<String, Held>,
-    running: JoinSet<String>,
+    running: JoinSet<()>,
+    /// The UID of the pod that a task runs.
+    tasks: BTreeMap<task::Id, String>,
+    recorder: Recorder,
+    event_writer: Option<recorder::Writer>,
+    ticks: watch::Sender<u64>,
     facts: node::Facts,
     uid: String,
 }
@@ -124,8 +140,10 @@ pub struct Node<N> {
 /// A pod of this node.
 struct Held {
     seen: watch::Sender<pod::Seen>,
-    /// None: it has the node's address.
+    /// None: it has the node's address, or none at all.
     address: Option<Ipv4Addr>,
+    host_ports: Vec<HostPort>,
+    is_refused: bool,
 }
 
 // === impl Node ===
@@ -147,7 +165,8 @@ impl<N: Net> Node<N> {
             slice: options.slice,
             pods_max: pool.capacity().min(PODS_MAX),
         };
-        let uid = node::register(&options.client, &facts)
+        let (recorder, event_writer) = recorder::channel(options.client.clone(), &options.name);
+        let uid = node::register(&options.client, &facts, &recorder)
             .await
             .map_err(|error| NodeError::Register {
                 name: options.name.clone(),
@@ -160,6 +179,10 @@ impl<N: Net> Node<N> {
             services: watch::Sender::default(),
             pods: BTreeMap::new(),
             running: JoinSet::new(),
+            tasks: BTreeMap::new(),
+            recorder,
+            event_writer: Some(event_writer),
+            ticks: watch::Sender::default(),
             facts,
             uid,
         })
@@ -172,7 +195,17 @@ impl<N: Net> Node<N> {
         let mut background = JoinSet::new();
         let (facts, uid) = (self.facts.clone(), self.uid.clone());
         let lease_rng = derive(&mut rng);
-        background.spawn(node::keep_fresh(client.clone(), facts, uid, lease_rng));
+        let recorder = self.recorder.clone();
+        background.spawn(node::keep_fresh(
+            client.clone(),
+            facts,
+            uid,
+            lease_rng,
+            recorder,
+        ));
+        if let Some(event_writer) = self.event_writer.take() {
+            background.spawn(event_writer.run());
+        }
 
         let mut first_services = self.services.subscribe();
         let services = self.services.clone();
@@ -193,6 +226,7 @@ impl<N: Net> Node<N> {
         let config = actors::watch::config().fields(&selector);
         let pods_rng = derive(&mut rng);
         background.spawn(watching::keep(Api::all(client), config, pods_rng, pods));
+        let mut ticks = tokio::time::interval(STATUS_PERIOD);
         loop {
             tokio::select! {
                 () = stop.wait() => break,
@@ -200,7 +234,8 @@ impl<N: Net> Node<N> {
                     let pods = changed.borrow_and_update().clone();
                     self.see(&pods);
                 }
-                Some(ended) = self.running.join_next() => self.forget(ended),
+                _ = ticks.tick() => self.ticks.send_modify(|tick| *tick += 1),
+                Some(ended) = self.running.join_next_with_id() => self.forget(ended),
                 // Without its watches a node would only look alive: whoever runs it sees that it has ended.
                 Some(_) = background.join_next() => {
                     tracing::error!(node = self.options.name, reason = "node_broken", "a node stops: a task of it has ended");
@@ -235,26 +270,59 @@ impl<N: Net> Node<N> {
             });
             return;
         }
-        let uses_host_network = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let address = if uses_host_network {
-            None
-        } else {
-            self.pool.take()
-        };
-        // The scheduler counts pods, so this is rare.
-        let refusal = (address.is_none() && !uses_host_network).then(|| {
-            format!(
-                "node {} has no address left in {}",
-                self.options.name,
-                self.pool.slice()
-            )
-        });
+        let host_ports = admission::host_ports(pod);
+        let mut refusal = None;
+        let mut address = None;
+        if !pod::has_ended(pod) {
+            let others = self.pods.values().filter(|held| !held.has_ended());
+            let ports = others.map(|held| held.host_ports.as_slice());
+            refusal = admission::admit(&host_ports, ports, self.facts.pods_max).err();
+            let uses_host_network =
+                pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+            if refusal.is_none() && !uses_host_network {
+                address = self.address_for(pod);
+                refusal = address.is_none().then_some(admission::Refusal::Pods {
+                    used: self.pods.len(),
+                    capacity: self.pool.capacity(),
+                });
+            }
+        }
         let (seen, receiver) = watch::channel(pod::Seen {
             pod: Arc::clone(pod),
             is_gone: false,
         });
+        let is_refused = refusal.is_some();
+        let context = self.context_of(pod, &uid, address, refusal);
+        let held = Held {
+            seen,
+            address,
+            host_ports,
+            is_refused,
+        };
+        self.pods.insert(uid.clone(), held);
+        let task = self.running.spawn(pod::run(context, receiver));
+        self.tasks.insert(task.id(), uid);
+    }
+
+    /// The address that the pod had under an earlier kubelet, when it is free; else another one.
+    fn address_for(&mut self, pod: &Pod) -> Option<Ipv4Addr> {
+        let status = pod.status.as_ref();
+        let before = status.and_then(|status| status.pod_ip.as_ref()?.parse().ok());
+        match before {
+            Some(address) if self.pool.reserve(address) => Some(address),
+            _ => self.pool.take(),
+        }
+    }
+
+    fn context_of(
+        &self,
+        pod: &Arc<Pod>,
+        uid: &str,
+        address: Option<Ipv4Addr>,
+        refusal: Option<admission::Refusal>,
+    ) -> context::Context<N> {
         let options = &self.options;
-        let context = context::Context {
+        context::Context {
             net: options.net.clone(),
             client: options.client.clone(),
             access: options.access.clone(),
@@ -265,29 +333,37 @@ impl<N: Net> Node<N> {
             node_address: options.address,
             address: address.unwrap_or(options.address),
             services: self.services.subscribe(),
-            folder: options.folder.join(&uid),
+            folder: options.folder.join(uid),
             pod: Arc::clone(pod),
             refusal,
-        };
-        self.pods.insert(uid.clone(), Held { seen, address });
-        self.running.spawn(async move {
-            pod::run(context, receiver).await;
-            uid
-        });
+            recorder: self.recorder.clone(),
+            ticks: self.ticks.subscribe(),
+        }
     }
 
-    fn forget(&mut self, ended: Result<String, JoinError>) {
-        match ended {
-            Ok(uid) => {
-                let held = self.pods.remove(&uid);
-                if let Some(address) = held.and_then(|held| held.address) {
-                    self.pool.release(address);
-                }
-            }
+    /// Frees what a pod had. A pod whose task failed is taken up again when its object next changes.
+    fn forget(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
             Err(error) => {
                 tracing::error!(%error, reason = "internal", "the task of a pod failed");
+                error.id()
             }
+        };
+        let uid = self.tasks.remove(&id);
+        let held = uid.and_then(|uid| self.pods.remove(&uid));
+        if let Some(address) = held.and_then(|held| held.address) {
+            self.pool.release(address);
         }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Whether the pod holds nothing of the node any more.
+    fn has_ended(&self) -> bool {
+        self.is_refused || pod::has_ended(&self.seen.borrow().pod)
     }
 }
 

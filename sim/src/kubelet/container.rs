@@ -1,7 +1,7 @@
 //! One container through all its runs: prepare, run, restart, end.
 //!
-//! In: the container's spec and when it has to end. Out: its state in the pod's [`PodView`]. A container of an image that
-//! we have is a [`Process`]; any other is [`Played`].
+//! In: the container's spec and when it has to end. Out: its state in the pod's [`PodView`], and Events. A container of an image that
+//! we have is a [`Process`]; any other is [`Played`]. One run, with its probes and hooks, is in `life`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,34 +10,39 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::care::Care;
 use super::context::Context;
+use super::event::Severity;
 use super::played::Played;
-use super::prepare::{Plan, prepare};
-use super::probe::{Check, Schedule};
-use super::prober;
+use super::prepare::{Plan, PrepareError, prepare};
+use super::prober::Commands;
 use super::process::Process;
 use super::status::{ContainerView, Exit, Phase, PodView};
 use crate::clock::wall_seconds;
 
+mod ending;
+mod life;
+
+pub(super) use ending::{Deadline, asked_to_end};
+
 /// How long a container that could not be prepared waits for the next try.
 const PREPARE_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How long a container without restarts may still take to end after it was killed.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a container that waits for its next start is told of.
+const BACK_OFF_EVENT_PERIOD: Duration = Duration::from_secs(10);
 
 /// Which container of its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
+    /// It runs to its end before the next one begins.
     Init(usize),
+    /// It stands among the init containers and runs as long as the pod.
+    Sidecar(usize),
     Main(usize),
 }
-
-/// When the pod has to be gone. None: not at all. It may come nearer.
-pub(super) type Deadline = watch::Receiver<Option<Instant>>;
 
 /// One container.
 pub(super) struct Job<N> {
@@ -50,6 +55,13 @@ pub(super) struct Job<N> {
     pub(super) serves_services: bool,
 }
 
+/// All that is needed to start it.
+struct Prepared {
+    plan: Plan,
+    commands: Commands,
+    care: Care,
+}
+
 enum Running {
     Process(Box<Process>),
     Played(Played),
@@ -60,16 +72,27 @@ enum Running {
 impl<N: Net> Job<N> {
     /// Runs the container until it ended for good. True: with success.
     pub(super) async fn run(mut self) -> bool {
+        if let Some(success) = self.ended_before() {
+            return success;
+        }
         let mut backoff = Backoff::default();
+        let mut previous = None;
         loop {
             let started = Instant::now();
-            let exit = match prepare(&self).await {
-                Ok((plan, probe)) => self.run_once(plan, probe).await,
+            self.tell_pulled();
+            let mut deadline = self.deadline.clone();
+            let prepared = tokio::select! {
+                prepared = self.prepare() => prepared,
+                () = asked_to_end(&mut deadline) => return self.end(never_started()),
+            };
+            let exit = match prepared {
+                Ok(prepared) => self.run_once(prepared, previous.take()).await,
                 Err(error) => {
+                    self.tell(Severity::Warning, "Failed", format!("Error: {error}"));
                     self.wait(error.reason(), error.to_string());
                     tokio::select! {
                         () = tokio::time::sleep(PREPARE_RETRY_DELAY) => continue,
-                        () = asked_to_end(&mut self.deadline) => never_started(),
+                        () = asked_to_end(&mut self.deadline) => return self.end(never_started()),
                     }
                 }
             };
@@ -78,109 +101,74 @@ impl<N: Net> Job<N> {
             }
             self.log_crash(&exit);
             let delay = backoff.after_exit(started, Instant::now());
-            let name = &self.container.name;
-            let message = format!(
-                "back-off {}s restarting failed container={name} pod={}",
-                delay.as_secs(),
-                self.context.title()
-            );
-            self.change(|view| {
-                view.last = Some(exit.clone());
-                view.ready = false;
-                view.phase = Phase::Waiting {
-                    reason: "CrashLoopBackOff",
-                    message,
-                };
-            });
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = asked_to_end(&mut self.deadline) => return self.end(exit),
+                () = self.back_off(&exit, delay) => previous = Some(exit),
+                () = asked_to_end(&mut deadline) => return self.end(exit),
             }
-            self.change(|view| view.restarts += 1);
         }
     }
 
-    async fn run_once(&mut self, plan: Plan, probe: Option<(Check, Schedule)>) -> Exit {
-        let started = wall_seconds();
-        let begun = match plan {
-            Plan::Nothing => return completed(started),
-            Plan::Process(order) => Process::start(&order)
-                .map(|process| Running::Process(Box::new(process)))
-                .map_err(|error| format!("cannot start {}: {error}", order.program.display())),
-            Plan::Play(part) => Played::start(self.context.net.clone(), part)
-                .await
-                .map(Running::Played),
-        };
-        let mut running = match begun {
-            Ok(running) => running,
-            Err(message) => return self.exit(started, 128, "StartError", message),
-        };
-        let ready = probe.is_none() && matches!(self.place, Place::Main(_));
-        self.change(|view| {
-            view.phase = Phase::Running { since: started };
-            view.ready = ready;
-        });
-        let mut probes = JoinSet::new();
-        if let Some((check, schedule)) = probe {
-            probes.spawn(self.probing(check, schedule));
-        }
-        let (code, words) = tokio::select! {
-            ended = running.ended() => ended,
-            () = asked_to_end(&mut self.deadline) => self.terminate(&mut running).await,
-        };
-        probes.shutdown().await;
-        let reason = if code == 0 { "Completed" } else { "Error" };
-        let words = if code == 0 { String::new() } else { words };
-        self.exit(started, code, reason, words)
-    }
-
-    /// Ends the container as Kubernetes does: preStop, SIGTERM, and SIGKILL at the deadline.
-    async fn terminate(&mut self, running: &mut Running) -> (i32, String) {
-        let lifecycle = self.container.lifecycle.as_ref();
-        let pre_stop = lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-        let sleep = pre_stop.and_then(|hook| hook.sleep.as_ref());
-        let sleep_s = sleep.map_or(0, |sleep| u64::try_from(sleep.seconds).unwrap_or(0));
-        tokio::select! {
-            ended = running.ended() => return ended,
-            () = tokio::time::sleep(Duration::from_secs(sleep_s)) => running.terminate(),
-            () = passed(&mut self.deadline) => {}
-        }
-        tokio::select! {
-            ended = running.ended() => return ended,
-            () = passed(&mut self.deadline) => running.kill(),
-        }
-        let killed = running.ended();
-        match tokio::time::timeout(KILL_TIMEOUT, killed).await {
-            Ok(ended) => ended,
-            Err(_) => (
-                137,
-                "the process does not end although it was killed".to_owned(),
-            ),
+    /// Some: an earlier kubelet saw it end, and it is not to be started again.
+    fn ended_before(&self) -> Option<bool> {
+        let mut view = self.view.borrow().clone();
+        match &container_of(&mut view, self.place).phase {
+            Phase::Terminated(exit) if !self.restarts_after(exit) => Some(exit.is_success()),
+            Phase::Terminated(_) | Phase::Waiting { .. } | Phase::Running { .. } => None,
         }
     }
 
-    fn probing(&self, check: Check, schedule: Schedule) -> impl Future<Output = ()> + use<N> {
-        let view = self.view.clone();
-        let place = self.place;
-        let title = format!("{}/{}", self.context.title(), self.container.name);
-        let (net, address) = (self.context.net.clone(), self.context.address.into());
-        prober::run(net, address, check, schedule, move |good, error| {
-            if let Some(error) = error {
-                tracing::debug!(container = title, %error, reason = "unready", "a readiness probe failed");
-            }
-            view.send_if_modified(|pod| {
-                let container = container_of(pod, place);
-                let before = container.ready;
-                container.ready = good;
-                before != good
-            });
+    async fn prepare(&self) -> Result<Prepared, PrepareError> {
+        let care = Care::of(&self.container)?;
+        let (plan, commands) = prepare(self).await?;
+        Ok(Prepared {
+            plan,
+            commands,
+            care,
         })
+    }
+
+    /// Waits for the next start, and says so.
+    async fn back_off(&self, exit: &Exit, delay: Duration) {
+        if delay.is_zero() {
+            self.change(|view| {
+                view.ready = false;
+                view.started = false;
+                view.phase = Phase::Terminated(exit.clone());
+            });
+            return;
+        }
+        let name = &self.container.name;
+        let title = self.context.title();
+        self.change(|view| {
+            view.last = Some(exit.clone());
+            view.ready = false;
+            view.started = false;
+            view.phase = Phase::Waiting {
+                reason: "CrashLoopBackOff",
+                message: format!(
+                    "back-off {} restarting failed container={name} pod={title}",
+                    as_go_says_it(delay)
+                ),
+            };
+        });
+        let telling = async {
+            loop {
+                let message = format!("Back-off restarting failed container {name} in pod {title}");
+                self.tell(Severity::Warning, "BackOff", message);
+                tokio::time::sleep(BACK_OFF_EVENT_PERIOD).await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = telling => {}
+        }
     }
 
     fn restarts_after(&self, exit: &Exit) -> bool {
         let spec = self.context.pod.spec.as_ref();
         let policy = spec.and_then(|spec| spec.restart_policy.as_deref());
         match (policy, self.place) {
+            (_, Place::Sidecar(_)) => true,
             (Some("Never"), _) => false,
             (Some("OnFailure"), _) | (_, Place::Init(_)) => !exit.is_success(),
             _ => true,
@@ -192,11 +180,28 @@ impl<N: Net> Job<N> {
             pod = self.context.title(),
             container = self.container.name,
             code = exit.code,
-            log = %self.context.folder.join(format!("{}.log", self.container.name)).display(),
+            log = %self.context.log_of(&self.container.name).display(),
             reason = "container_ended",
             "a container ended and is started again; its last lines:\n{}",
             exit.message
         );
+    }
+
+    fn tell_pulled(&self) {
+        let image = self.container.image.as_deref().unwrap_or_default();
+        let message = format!(
+            "Container image {image:?} already present on machine and can be accessed by the pod"
+        );
+        self.tell(Severity::Normal, "Pulled", message);
+    }
+
+    fn tell(&self, severity: Severity, reason: &'static str, message: String) {
+        let list = match self.place {
+            Place::Init(_) | Place::Sidecar(_) => "initContainers",
+            Place::Main(_) => "containers",
+        };
+        let path = format!("spec.{list}{{{}}}", self.container.name);
+        self.context.tell(Some(path), severity, reason, message);
     }
 
     fn exit(&self, started: Timestamp, code: i32, reason: &'static str, message: String) -> Exit {
@@ -217,6 +222,7 @@ impl<N: Net> Job<N> {
         let success = exit.is_success();
         self.change(|view| {
             view.ready = matches!(self.place, Place::Init(_)) && success;
+            view.started = false;
             view.phase = Phase::Terminated(exit);
         });
         success
@@ -230,42 +236,17 @@ impl<N: Net> Job<N> {
 
 fn container_of(pod: &mut PodView, place: Place) -> &mut ContainerView {
     match place {
-        Place::Init(index) => &mut pod.init[index],
+        Place::Init(index) | Place::Sidecar(index) => &mut pod.init[index],
         Place::Main(index) => &mut pod.containers[index],
     }
 }
 
-async fn asked_to_end(deadline: &mut Deadline) {
-    if deadline.wait_for(Option::is_some).await.is_err() {
-        // Nobody is left to ask: the pod's task is being dropped, and this one with it.
-        std::future::pending().await
-    }
-}
-
-/// Returns when the deadline is over, wherever it moves meanwhile.
-async fn passed(deadline: &mut Deadline) {
-    loop {
-        let until = *deadline.borrow_and_update();
-        let over = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = over => return,
-            moved = deadline.changed() => if moved.is_err() { return },
-        }
-    }
-}
-
-fn completed(at: Timestamp) -> Exit {
-    Exit {
-        code: 0,
-        reason: "Completed",
-        message: String::new(),
-        started: at,
-        finished: at,
+/// `10s`, `1m20s`, `5m0s`.
+fn as_go_says_it(delay: Duration) -> String {
+    let seconds = delay.as_secs();
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
     }
 }
 

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use kube::Api;
+use kube::{Api, Resource};
 use tokio::sync::watch;
 
+use super::admission::Refusal;
+use super::event::{Draft, Severity};
 use super::played::Claims;
+use super::recorder::Recorder;
 use super::status::Addresses;
 use super::{ApiAccess, Services};
 use crate::echo::Identity;
@@ -31,8 +34,11 @@ pub(super) struct Context<N> {
     pub(super) pod: Arc<Pod>,
     /// Folder of this pod's files.
     pub(super) folder: PathBuf,
-    /// Why the node cannot run it.
-    pub(super) refusal: Option<String>,
+    /// Why the node does not run it.
+    pub(super) refusal: Option<Refusal>,
+    pub(super) recorder: Recorder,
+    /// Counts the ticks at which the kubelet looks whether others changed what it reported.
+    pub(super) ticks: watch::Receiver<u64>,
 }
 
 // === impl Context ===
@@ -53,6 +59,29 @@ impl<N> Context<N> {
     /// The pod as messages name it.
     pub(super) fn title(&self) -> String {
         format!("{}_{}({})", self.name(), self.namespace(), self.uid())
+    }
+
+    /// Reports an event about the pod, or about the part of it that `path` names.
+    pub(super) fn tell(
+        &self,
+        path: Option<String>,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+    ) {
+        let mut about = self.pod.object_ref(&());
+        about.field_path = path;
+        self.recorder.record(Draft {
+            about,
+            severity,
+            reason,
+            message,
+        });
+    }
+
+    /// Where a container's output goes.
+    pub(super) fn log_of(&self, container: &str) -> PathBuf {
+        self.folder.join(format!("{container}.log"))
     }
 
     pub(super) fn identity(&self) -> Identity {

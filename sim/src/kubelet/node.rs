@@ -19,6 +19,7 @@ use rand::rngs::SmallRng;
 use serde_json::json;
 
 use super::FIELD_MANAGER;
+use super::recorder::Recorder;
 use crate::clock::wall_now;
 
 /// How often the lease is renewed; up to 4 % more, so that nodes drift apart.
@@ -44,7 +45,12 @@ pub(super) struct Facts {
 }
 
 /// Creates or updates the Node object, and returns its UID.
-pub(super) async fn register(client: &kube::Client, facts: &Facts) -> Result<String, kube::Error> {
+pub(super) async fn register(
+    client: &kube::Client,
+    facts: &Facts,
+    recorder: &Recorder,
+) -> Result<String, kube::Error> {
+    recorder.node("Starting", "Starting kubelet.".to_owned());
     let nodes: Api<Node> = Api::all(client.clone());
     let node = node(facts, wall_now());
     let parameters = PostParams {
@@ -58,13 +64,24 @@ pub(super) async fn register(client: &kube::Client, facts: &Facts) -> Result<Str
     };
     // A real API server drops the status of a new Node only for kinds whose create ignores it; writing it again is safe.
     write_status(&nodes, facts).await?;
+    tell_conditions(recorder, facts, &NodeStatus::default());
+    recorder.node(
+        "NodeAllocatableEnforced",
+        "Updated Node Allocatable limit across pods".to_owned(),
+    );
     Ok(created.metadata.uid.unwrap_or_default())
 }
 
 /// Keeps Lease and status fresh, without end.
-pub(super) async fn keep_fresh(client: kube::Client, facts: Facts, uid: String, rng: SmallRng) {
+pub(super) async fn keep_fresh(
+    client: kube::Client,
+    facts: Facts,
+    uid: String,
+    rng: SmallRng,
+    recorder: Recorder,
+) {
     let lease = keep_lease(client.clone(), &facts, &uid, rng);
-    let status = keep_status(client, &facts);
+    let status = keep_status(client, &facts, &recorder);
     tokio::join!(lease, status);
 }
 
@@ -123,7 +140,7 @@ async fn renew_lease(leases: &Api<Lease>, facts: &Facts, uid: &str) -> Result<()
     leases.create(&parameters, &lease).await.map(drop)
 }
 
-async fn keep_status(client: kube::Client, facts: &Facts) {
+async fn keep_status(client: kube::Client, facts: &Facts, recorder: &Recorder) {
     let nodes: Api<Node> = Api::all(client);
     let mut written = tokio::time::Instant::now();
     loop {
@@ -131,7 +148,8 @@ async fn keep_status(client: kube::Client, facts: &Facts) {
         let result = async {
             let is_due = written.elapsed() >= STATUS_REPORT_PERIOD;
             if is_due || !is_ready(&nodes.get(&facts.name).await?) {
-                write_status(&nodes, facts).await?;
+                let before = write_status(&nodes, facts).await?;
+                tell_conditions(recorder, facts, &before);
                 written = tokio::time::Instant::now();
             }
             Ok::<_, kube::Error>(())
@@ -152,7 +170,25 @@ fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-async fn write_status(nodes: &Api<Node>, facts: &Facts) -> Result<(), kube::Error> {
+/// Tells of each condition that was not so before.
+fn tell_conditions(recorder: &Recorder, facts: &Facts, before: &NodeStatus) {
+    let events = [
+        ("MemoryPressure", "False", "NodeHasSufficientMemory"),
+        ("DiskPressure", "False", "NodeHasNoDiskPressure"),
+        ("PIDPressure", "False", "NodeHasSufficientPID"),
+        ("Ready", "True", "NodeReady"),
+    ];
+    for (kind, status, reason) in events {
+        let mut found = before.conditions.iter().flatten();
+        if !found.any(|condition| condition.type_ == kind && condition.status == status) {
+            let name = &facts.name;
+            recorder.node(reason, format!("Node {name} status is now: {reason}"));
+        }
+    }
+}
+
+/// Writes the status, and returns the one before.
+async fn write_status(nodes: &Api<Node>, facts: &Facts) -> Result<NodeStatus, kube::Error> {
     let mut status = status(facts, wall_now());
     let before = nodes.get(&facts.name).await?.status.unwrap_or_default();
     keep_transitions(&mut status, &before);
@@ -161,10 +197,8 @@ async fn write_status(nodes: &Api<Node>, facts: &Facts) -> Result<(), kube::Erro
         ..PatchParams::default()
     };
     let patch = Patch::Strategic(json!({"status": status}));
-    nodes
-        .patch_status(&facts.name, &parameters, &patch)
-        .await
-        .map(drop)
+    nodes.patch_status(&facts.name, &parameters, &patch).await?;
+    Ok(before)
 }
 
 /// A condition that stays as it was keeps the time of its last transition.

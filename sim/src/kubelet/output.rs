@@ -12,6 +12,9 @@ use crate::bounded_file::BoundedFile;
 const LINES_MAX: usize = 10;
 const LINE_CHARACTERS_MAX: usize = 400;
 
+/// The longest line of the file; what is longer becomes several.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
 /// The log of one container.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -50,31 +53,40 @@ impl Log {
     }
 }
 
-/// Copies what comes from `output` into the log, until it ends.
+/// Copies what comes from `output` into the log, line by line, until it ends.
 pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<Log>) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     loop {
-        line.clear();
-        // A line without an end is cut where the buffer is full, so no output can grow in memory.
         let piece = match output.fill_buf().await {
-            Ok([]) | Err(_) => return,
+            Ok([]) | Err(_) => break,
             Ok(piece) => piece,
         };
-        let until = piece
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(piece.len(), |end| end + 1);
-        line.extend_from_slice(&piece[..until]);
-        output.consume(until);
-        let mut log = log.lock().expect("no holder of this lock panics");
-        for line in line.split_inclusive(|byte| *byte == b'\n') {
-            if let Err(error) = log.write(line) {
-                tracing::warn!(%error, path = %log.file.path().display(), reason = "log_write", "cannot keep a pod's output");
+        // A program may print its line in pieces; one without an end is cut, so that no output can grow in memory.
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let room = LINE_BYTES_MAX - line.len();
+        let taken = end.map_or(piece.len(), |end| end + 1).min(room);
+        line.extend_from_slice(&piece[..taken]);
+        output.consume(taken);
+        if line.ends_with(b"\n") || line.len() >= LINE_BYTES_MAX {
+            if !write(log, &line) {
                 return;
             }
+            line.clear();
         }
     }
+    if !line.is_empty() {
+        write(log, &line);
+    }
+}
+
+fn write(log: &std::sync::Mutex<Log>, line: &[u8]) -> bool {
+    let mut log = log.lock().expect("no holder of this lock panics");
+    if let Err(error) = log.write(line) {
+        tracing::warn!(%error, path = %log.file.path().display(), reason = "log_write", "cannot keep a pod's output");
+        return false;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -96,6 +108,18 @@ mod tests {
         assert_eq!(last_lines.lines().count(), LINES_MAX);
         assert!(last_lines.ends_with("line 28\nline 29"), "{last_lines}");
         assert_eq!(fs::read_to_string(&path).unwrap(), printed);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_comes_in_pieces_is_one_and_an_endless_one_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Mutex::new(Log::open(folder.path().join("web.log")).unwrap());
+        let endless = "x".repeat(LINE_BYTES_MAX + 1);
+        let pieces = tokio::io::AsyncReadExt::chain(&b"cat: "[..], &b"no: gone\nend"[..]);
+        keep(pieces, &log).await;
+        assert_eq!(log.lock().unwrap().last_lines(), "cat: no: gone\nend");
+        keep(endless.as_bytes(), &log).await;
+        assert!(log.lock().unwrap().last_lines().ends_with("\nx"));
     }
 
     #[tokio::test]

@@ -8,15 +8,18 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::container::{Deadline, Job, Place};
+use super::admission::Refusal;
+use super::container::Deadline;
 use super::context::Context;
 use super::credentials::Credentials;
+use super::crew::Crew;
+use super::event::Severity;
 use super::report::{RETRY_DELAY_FIRST, RETRY_DELAY_MAX, Report, finish, patch_status, retry};
 use super::status::{Phase, PodView};
 use crate::clock::wall_seconds;
@@ -36,7 +39,8 @@ pub(super) struct Seen {
 pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>) {
     let context = Arc::new(context);
     let accepted = wall_seconds();
-    let (view, _) = watch::channel(PodView::new(&context.pod, accepted));
+    let (resumed, had_run) = PodView::resumed(&context.pod, accepted);
+    let (view, _) = watch::channel(resumed);
     let (deadline, until) = watch::channel(None);
     let report = Report::new(Arc::clone(&context), view.subscribe(), seen.clone());
     let reporting = async {
@@ -44,9 +48,13 @@ pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>
         std::future::pending::<()>().await;
     };
     let living = async {
-        if let Some(message) = &context.refusal {
-            refuse(&context, message).await;
+        if let Some(refusal) = &context.refusal {
+            refuse(&context, refusal).await;
         } else if !has_ended(&context.pod) {
+            if had_run {
+                let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+                context.tell(None, Severity::Normal, "SandboxChanged", message);
+            }
             live(&context, &view, until).await;
         }
         // Ended by itself: the object stays, with its status, until somebody deletes it.
@@ -60,7 +68,8 @@ pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>
     }
     if !seen.borrow().is_gone {
         let last = view.borrow().clone();
-        finish(&context, &last).await;
+        let pod = Arc::clone(&seen.borrow().pod);
+        finish(&context, &pod, &last).await;
     }
     if let Err(error) = fs::remove_dir_all(&context.folder)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -69,14 +78,24 @@ pub(super) async fn run<N: Net>(context: Context<N>, seen: watch::Receiver<Seen>
     }
 }
 
-async fn refuse<N>(context: &Context<N>, message: &str) {
+async fn refuse<N>(context: &Context<N>, refusal: &Refusal) {
     let status = PodStatus {
         phase: Some("Failed".to_owned()),
-        reason: Some("OutOfpods".to_owned()),
-        message: Some(format!("Pod was rejected: {message}")),
+        reason: Some(refusal.reason().to_owned()),
+        message: Some(format!("Pod was rejected: {refusal}")),
         ..PodStatus::default()
     };
-    tracing::warn!(pod = context.title(), reason = "refused", "{message}");
+    tracing::warn!(
+        pod = context.title(),
+        reason = refusal.reason(),
+        "{refusal}"
+    );
+    context.tell(
+        None,
+        Severity::Warning,
+        refusal.reason(),
+        refusal.to_string(),
+    );
     retry(context, "refuse", || patch_status(context, &status)).await;
 }
 
@@ -139,42 +158,16 @@ async fn live<N: Net>(
     if let Some((credentials, delay)) = renewal {
         background.spawn(renew(credentials, delay, context.title()));
     }
-    let job = |container: &Container, place, serves_services| Job {
+    let mut crew = Crew {
         context: Arc::clone(context),
-        container: container.clone(),
-        place,
         view: view.clone(),
-        deadline: deadline.clone(),
-        serves_services,
+        deadline,
+        sidecars: Vec::new(),
     };
-    let spec = context.pod.spec.as_ref();
-    let init = spec
-        .and_then(|spec| spec.init_containers.as_deref())
-        .unwrap_or_default();
-    for (index, container) in init.iter().enumerate() {
-        if !job(container, Place::Init(index), false).run().await {
-            return;
-        }
+    if crew.initialize().await {
+        crew.run_mains().await;
     }
-    let is_played = |container: &&Container| {
-        let image = container.image.as_deref().unwrap_or_default();
-        context.images.folder(image).is_none()
-    };
-    let first_played = context
-        .containers()
-        .iter()
-        .find(is_played)
-        .map(|container| &container.name);
-    let mut running = JoinSet::new();
-    for (index, container) in context.containers().iter().enumerate() {
-        let serves_services = first_played == Some(&container.name);
-        running.spawn(job(container, Place::Main(index), serves_services).run());
-    }
-    while let Some(ended) = running.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, pod = context.title(), reason = "internal", "the task of a container failed");
-        }
-    }
+    crew.end_sidecars().await;
 }
 
 /// Makes the folder of the pod and its credentials; tries until that works.
@@ -198,6 +191,7 @@ async fn prepare<N>(
                 let message =
                     format!("MountVolume.SetUp failed for volume \"kube-api-access\": {error}");
                 tracing::debug!(pod = context.title(), reason = "credentials", "{message}");
+                context.tell(None, Severity::Warning, "FailedMount", message.clone());
                 view.send_modify(|view| {
                     for container in &mut view.containers {
                         if let Phase::Waiting { message: text, .. } = &mut container.phase {

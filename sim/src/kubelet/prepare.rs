@@ -1,6 +1,7 @@
 //! What has to be known before a container can start: its program, its variables, its ports.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +10,8 @@ use tiergate_data_plane::net::Net;
 use super::container::{Job, Place};
 use super::environment::{self, ConfigError, Facts, Sources};
 use super::played::Part;
-use super::probe::{Check, Schedule, Unusable};
+use super::probe::Unusable;
+use super::prober::Commands;
 use super::process::Order;
 use super::{expand, ports, service_links, sources};
 use crate::images::{self, CommandError};
@@ -35,21 +37,15 @@ pub(super) enum PrepareError {
     Probe(#[from] Unusable),
 }
 
-/// What to start for a container, and how to probe it.
-pub(super) async fn prepare<N: Net>(
-    job: &Job<N>,
-) -> Result<(Plan, Option<(Check, Schedule)>), PrepareError> {
+/// What to start for a container, and how commands are run in it.
+pub(super) async fn prepare<N: Net>(job: &Job<N>) -> Result<(Plan, Commands), PrepareError> {
     let image = job.container.image.as_deref().unwrap_or_default();
-    let probe = match &job.container.readiness_probe {
-        Some(probe) => Some((Check::of(probe, &job.container)?, Schedule::of(probe))),
-        None => None,
-    };
     let Some(folder) = job.context.images.folder(image) else {
         let plan = match job.place {
             Place::Init(_) => Plan::Nothing,
-            Place::Main(_) => Plan::Play(part(job)),
+            Place::Sidecar(_) | Place::Main(_) => Plan::Play(part(job)),
         };
-        return Ok((plan, probe));
+        return Ok((plan, commands(job, None)));
     };
     let pod = job.context.pod.as_ref();
     let needs = environment::needs(&job.container);
@@ -69,13 +65,38 @@ pub(super) async fn prepare<N: Net>(
         arguments,
         variables,
         folder: job.context.folder.clone(),
-        log: job
-            .context
-            .folder
-            .join(format!("{}.log", job.container.name)),
+        log: job.context.log_of(&job.container.name),
         launcher: job.context.launcher.clone(),
     };
-    Ok((Plan::Process(order), probe))
+    let commands = commands(job, Some((order.clone(), folder)));
+    Ok((Plan::Process(order), commands))
+}
+
+/// How commands are run in the container: as its own program, or with little when its image is not here.
+fn commands<N>(job: &Job<N>, own: Option<(Order, &Path)>) -> Commands {
+    let log = job
+        .context
+        .folder
+        .join(format!("{}.commands.log", job.container.name));
+    if let Some((order, image)) = own {
+        let image = Some(image.to_owned());
+        return Commands { order, image, log };
+    }
+    let mut variables = BTreeMap::new();
+    job.context.add_runtime_variables(&mut variables);
+    let order = Order {
+        program: PathBuf::new(),
+        arguments: Vec::new(),
+        variables,
+        folder: job.context.folder.clone(),
+        log: log.clone(),
+        launcher: job.context.launcher.clone(),
+    };
+    Commands {
+        order,
+        image: None,
+        log,
+    }
 }
 
 fn variables<N>(

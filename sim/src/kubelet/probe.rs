@@ -1,12 +1,28 @@
-//! What a row of probe results means. Pure.
+//! What a probe is and what a row of its results means. Pure.
 //!
 //! [`Schedule`] says when to probe: `initialDelaySeconds` after the start, then every `periodSeconds`. [`Verdict`]
-//! counts: only `successThreshold` successes or `failureThreshold` failures in a row change it.
+//! counts: only `successThreshold` successes or `failureThreshold` failures in a row say something. [`Check`] is what is done,
+//! [`Outcome`] what came of it.
+
+use std::fmt;
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{
+    Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// What a probe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Whether it has started: until then there are no other probes.
+    Startup,
+    /// Whether it lives: if not, it is started again.
+    Liveness,
+    /// Whether it may be sent requests.
+    Readiness,
+}
 
 /// When a probe is made and what its results need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +39,20 @@ pub struct Schedule {
     pub failure_threshold: u32,
 }
 
-/// What to do in one probe.
+/// What to do in one probe, or in a hook of the container's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
+    /// Run a command; good when it ends with 0.
+    Exec(Vec<String>),
     /// GET; good from 200 to 399.
     Http(HttpCheck),
+    /// Ask `grpc.health.v1.Health`; good when it says SERVING.
+    Grpc {
+        /// Where to connect to.
+        port: u16,
+        /// Whose health; often empty.
+        service: String,
+    },
     /// Connect and close.
     Tcp {
         /// None: the pod's own address.
@@ -40,6 +65,8 @@ pub enum Check {
 /// An HTTP probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpCheck {
+    /// With TLS; the certificate is not looked at.
+    pub is_secure: bool,
     /// None: the pod's own address.
     pub host: Option<String>,
     /// Where to connect to.
@@ -53,10 +80,8 @@ pub struct HttpCheck {
 /// Why a probe cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// The kind of probe is not modelled.
-    #[error(
-        "probes of this kind are not modelled here; use httpGet with scheme HTTP, or tcpSocket"
-    )]
+    /// Nothing is to be done.
+    #[error("the probe names nothing to do; use exec, httpGet, tcpSocket or grpc")]
     Kind,
     /// The port has a name that no container port has.
     #[error("the container has no port named {0:?}")]
@@ -66,12 +91,36 @@ pub enum Unusable {
     PortNumber(i32),
 }
 
-/// The state of a probed container.
-#[derive(Debug, Clone)]
+/// What came of one probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Good.
+    Success,
+    /// Good, but somebody should look.
+    Warning(String),
+    /// Bad.
+    Failure(String),
+    /// It could not be made; it counts for nothing.
+    Error(String),
+}
+
+/// Counts the results of one probe.
+#[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    good: bool,
     last: Option<bool>,
     run: u32,
+}
+
+// === impl Kind ===
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        })
+    }
 }
 
 // === impl Schedule ===
@@ -103,28 +152,57 @@ impl Check {
     /// # Errors
     /// When the kind is not modelled or the port cannot be found.
     pub fn of(probe: &Probe, container: &Container) -> Result<Self, Unusable> {
-        if let Some(http) = &probe.http_get {
-            if http.scheme.as_deref().unwrap_or("HTTP") != "HTTP" {
-                return Err(Unusable::Kind);
-            }
-            let path = http.path.as_deref().filter(|path| !path.is_empty());
+        if let Some(grpc) = &probe.grpc {
+            return Ok(Self::Grpc {
+                port: port(&IntOrString::Int(grpc.port), container)?,
+                service: grpc.service.clone().unwrap_or_default(),
+            });
+        }
+        Self::of_parts(
+            probe.exec.as_ref(),
+            probe.http_get.as_ref(),
+            probe.tcp_socket.as_ref(),
+            container,
+        )
+    }
+
+    /// Reads what a hook does.
+    ///
+    /// # Errors
+    /// When it says nothing or the port cannot be found.
+    pub fn of_hook(hook: &LifecycleHandler, container: &Container) -> Result<Self, Unusable> {
+        Self::of_parts(hook.exec.as_ref(), hook.http_get.as_ref(), None, container)
+    }
+
+    fn of_parts(
+        exec: Option<&ExecAction>,
+        http: Option<&HTTPGetAction>,
+        tcp: Option<&TCPSocketAction>,
+        container: &Container,
+    ) -> Result<Self, Unusable> {
+        let host = |host: &Option<String>| host.clone().filter(|host| !host.is_empty());
+        if let Some(exec) = exec {
+            return Ok(Self::Exec(exec.command.clone().unwrap_or_default()));
+        }
+        if let Some(http) = http {
+            let path = http.path.as_deref().unwrap_or_default();
+            let slash = if path.starts_with('/') { "" } else { "/" };
             let headers = http.http_headers.iter().flatten();
             return Ok(Self::Http(HttpCheck {
-                host: http.host.clone().filter(|host| !host.is_empty()),
+                is_secure: http.scheme.as_deref() == Some("HTTPS"),
+                host: host(&http.host),
                 port: port(&http.port, container)?,
-                path: path.unwrap_or("/").to_owned(),
+                path: format!("{slash}{path}"),
                 headers: headers
                     .map(|header| (header.name.clone(), header.value.clone()))
                     .collect(),
             }));
         }
-        if let Some(tcp) = &probe.tcp_socket {
-            return Ok(Self::Tcp {
-                host: tcp.host.clone().filter(|host| !host.is_empty()),
-                port: port(&tcp.port, container)?,
-            });
-        }
-        Err(Unusable::Kind)
+        let tcp = tcp.ok_or(Unusable::Kind)?;
+        Ok(Self::Tcp {
+            host: host(&tcp.host),
+            port: port(&tcp.port, container)?,
+        })
     }
 }
 
@@ -145,21 +223,39 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, Unusable> {
         .ok_or(Unusable::PortNumber(number))
 }
 
-// === impl Verdict ===
+// === impl Outcome ===
 
-impl Verdict {
-    /// Before the first result: a readiness probe begins bad, a liveness probe good.
+impl Outcome {
+    /// What it says of the container. None: nothing.
     #[must_use]
-    pub fn new(good: bool) -> Self {
-        Self {
-            good,
-            last: None,
-            run: 0,
+    pub fn is_success(&self) -> Option<bool> {
+        match self {
+            Self::Success | Self::Warning(_) => Some(true),
+            Self::Failure(_) => Some(false),
+            Self::Error(_) => None,
         }
     }
 
-    /// Takes a result and returns the verdict that holds from here on.
-    pub fn take(&mut self, success: bool, schedule: &Schedule) -> bool {
+    /// Reason and message of the Event that tells of it.
+    #[must_use]
+    pub fn event(&self, kind: Kind) -> Option<(&'static str, String)> {
+        match self {
+            Self::Success => None,
+            Self::Warning(text) => Some(("ProbeWarning", format!("{kind} probe warning: {text}"))),
+            Self::Failure(text) => Some(("Unhealthy", format!("{kind} probe failed: {text}"))),
+            Self::Error(text) => {
+                let message = format!("{kind} probe errored and resulted in unknown state: {text}");
+                Some(("Unhealthy", message))
+            }
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Takes a result. Some: enough of them came in a row to say so.
+    pub fn take(&mut self, success: bool, schedule: &Schedule) -> Option<bool> {
         if self.last == Some(success) {
             self.run = self.run.saturating_add(1);
         } else {
@@ -171,10 +267,7 @@ impl Verdict {
         } else {
             schedule.failure_threshold
         };
-        if self.run >= needed {
-            self.good = success;
-        }
-        self.good
+        (self.run >= needed).then_some(success)
     }
 }
 
@@ -210,11 +303,14 @@ mod tests {
                 failure_threshold,
                 ..Schedule::of(&Probe::default())
             };
-            let mut verdict = Verdict::new(begin);
+            let mut verdict = Verdict::default();
+            let mut good = begin;
             let verdicts: String = results
                 .chars()
-                .map(|result| verdict.take(result == '+', &schedule))
-                .map(|good| if good { '+' } else { '-' })
+                .map(|result| {
+                    good = verdict.take(result == '+', &schedule).unwrap_or(good);
+                    if good { '+' } else { '-' }
+                })
                 .collect();
             assert_eq!(verdicts, expected, "{results}");
         }
@@ -239,6 +335,7 @@ mod tests {
             (
                 json!({"httpGet": {"port": "http", "httpHeaders": [{"name": "Host", "value": "a"}]}}),
                 Ok(Check::Http(HttpCheck {
+                    is_secure: false,
                     host: None,
                     port: 8080,
                     path: "/".to_owned(),
@@ -260,11 +357,28 @@ mod tests {
                 json!({"tcpSocket": {"port": 0}}),
                 Err(Unusable::PortNumber(0)),
             ),
-            (json!({"exec": {"command": ["true"]}}), Err(Unusable::Kind)),
             (
-                json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}),
-                Err(Unusable::Kind),
+                json!({"exec": {"command": ["cat", "/ok"]}}),
+                Ok(Check::Exec(vec!["cat".to_owned(), "/ok".to_owned()])),
             ),
+            (
+                json!({"httpGet": {"port": 1, "scheme": "HTTPS", "path": "a?b", "host": "c"}}),
+                Ok(Check::Http(HttpCheck {
+                    is_secure: true,
+                    host: Some("c".to_owned()),
+                    port: 1,
+                    path: "/a?b".to_owned(),
+                    headers: Vec::new(),
+                })),
+            ),
+            (
+                json!({"grpc": {"port": 9, "service": "shop"}}),
+                Ok(Check::Grpc {
+                    port: 9,
+                    service: "shop".to_owned(),
+                }),
+            ),
+            (json!({}), Err(Unusable::Kind)),
         ];
         for (value, expected) in cases {
             assert_eq!(

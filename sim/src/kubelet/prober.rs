@@ -1,66 +1,113 @@
-//! Makes the probes of a running container, until it is dropped.
+//! Makes the probes and hooks of a running container.
+//!
+//! In: what to do. Out: an [`Outcome`] each time. HTTP and gRPC are spoken here; a command runs as a process (`exec`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tiergate_data_plane::net::Net;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::probe::{Check, HttpCheck, Schedule, Verdict};
+use super::probe::{Check, Outcome, Schedule, Verdict};
 
-/// Why a probe failed.
+mod exec;
+mod grpc;
+mod http;
+mod tls;
+
+pub(super) use exec::Commands;
+
+/// Probes one container.
+#[derive(Clone)]
+pub(super) struct Prober<N> {
+    pub(super) net: N,
+    /// The pod's address.
+    pub(super) address: IpAddr,
+    /// How commands are run in the container.
+    pub(super) commands: Commands,
+}
+
+/// Why there is no answer to judge.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProbeError {
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    #[error("cannot find {0}")]
+enum ProbeError {
+    #[error("dial tcp: lookup {0}: no such host")]
     Host(String),
+    #[error("dial tcp {to}: connect: {}", reason_of(.error))]
+    Connect {
+        to: SocketAddr,
+        error: std::io::Error,
+    },
     #[error(transparent)]
-    Connect(#[from] std::io::Error),
+    Tls(std::io::Error),
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Hyper(#[from] hyper::Error),
     #[error(transparent)]
-    Request(#[from] http::Error),
-    #[error("HTTP probe failed with statuscode: {0}")]
-    Status(u16),
+    Request(#[from] ::http::Error),
+    #[error("stopped after 10 redirects")]
+    Redirects,
 }
 
-/// Probes without end; calls `report` with every verdict and the failure behind it.
-pub(super) async fn run<N: Net>(
-    net: N,
-    address: IpAddr,
-    check: Check,
-    schedule: Schedule,
-    mut report: impl FnMut(bool, Option<&ProbeError>),
-) {
-    let mut verdict = Verdict::new(false);
-    tokio::time::sleep(schedule.initial_delay).await;
-    let mut ticks = tokio::time::interval(schedule.period);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let probe = once(&net, address, &check);
-        let result = match tokio::time::timeout(schedule.timeout, probe).await {
-            Ok(result) => result,
-            Err(_) => Err(ProbeError::Timeout(schedule.timeout)),
-        };
-        let good = verdict.take(result.is_ok(), &schedule);
-        report(good, result.as_ref().err());
-    }
-}
+// === impl Prober ===
 
-async fn once<N: Net>(net: &N, address: IpAddr, check: &Check) -> Result<(), ProbeError> {
-    match check {
-        Check::Tcp { host, port } => {
-            let to = target(net, address, host.as_deref(), *port).await?;
-            net.connect(to, None).await?;
-            Ok(())
+impl<N: Net> Prober<N> {
+    /// Probes until `see` breaks off: it gets every outcome, and the verdict when enough of them agree.
+    pub(super) async fn run<B>(
+        &self,
+        check: &Check,
+        schedule: &Schedule,
+        began: Instant,
+        mut see: impl FnMut(&Outcome, Option<bool>) -> ControlFlow<B>,
+    ) -> B {
+        let mut verdict = Verdict::default();
+        tokio::time::sleep_until(began + schedule.initial_delay).await;
+        let mut ticks = tokio::time::interval(schedule.period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let outcome = self.once(check, schedule.timeout).await;
+            let success = outcome.is_success();
+            let settled = success.and_then(|success| verdict.take(success, schedule));
+            if let ControlFlow::Break(end) = see(&outcome, settled) {
+                return end;
+            }
         }
-        Check::Http(check) => http(net, address, check).await,
+    }
+
+    /// Does it once.
+    pub(super) async fn once(&self, check: &Check, timeout: Duration) -> Outcome {
+        match check {
+            Check::Exec(command) => self.commands.probe(command, timeout).await,
+            Check::Http(check) => {
+                let url = http::url(self.address, check);
+                let made = http::probe(&self.net, self.address, check);
+                match tokio::time::timeout(timeout, made).await {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(error)) => Outcome::Failure(format!("Get {url:?}: {error}")),
+                    Err(_) => Outcome::Failure(format!(
+                        "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+                    )),
+                }
+            }
+            Check::Grpc { port, service } => {
+                let to = SocketAddr::new(self.address, *port);
+                grpc::probe(&self.net, to, service, timeout).await
+            }
+            Check::Tcp { host, port } => {
+                let made = async {
+                    let to = target(&self.net, self.address, host.as_deref(), *port).await?;
+                    connect(&self.net, to).await
+                };
+                match tokio::time::timeout(timeout, made).await {
+                    Ok(Ok(_)) => Outcome::Success,
+                    Ok(Err(error)) => Outcome::Failure(error.to_string()),
+                    Err(_) => {
+                        let host = host.clone().unwrap_or_else(|| self.address.to_string());
+                        Outcome::Failure(format!("dial tcp {host}:{port}: i/o timeout"))
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -73,133 +120,24 @@ async fn target<N: Net>(
     let Some(host) = host else {
         return Ok(SocketAddr::new(address, port));
     };
-    let found = net.resolve(host, port).await?;
-    found
-        .first()
-        .copied()
-        .ok_or_else(|| ProbeError::Host(host.to_owned()))
+    let unknown = || ProbeError::Host(host.to_owned());
+    let found = net.resolve(host, port).await.map_err(|_| unknown())?;
+    found.first().copied().ok_or_else(unknown)
 }
 
-async fn http<N: Net>(net: &N, address: IpAddr, check: &HttpCheck) -> Result<(), ProbeError> {
-    let to = target(net, address, check.host.as_deref(), check.port).await?;
-    let stream = net.connect(to, None).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::get(check.path.as_str())
-        .header(header::USER_AGENT, "kube-probe/1.36")
-        .header(header::ACCEPT, "*/*")
-        .header(header::CONNECTION, "close");
-    let names_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
-    if !check.headers.iter().any(names_host) {
-        request = request.header(header::HOST, to.to_string());
-    }
-    for (name, value) in &check.headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(Empty::<Bytes>::new())?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        match response.status().as_u16() {
-            200..=399 => Ok(()),
-            status => Err(ProbeError::Status(status)),
-        }
-    };
-    // The connection must be driven; when it ends first, the answer fails by itself.
-    let driven = async {
-        let _ = connection.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        result = answer => result,
-        () = driven => unreachable!("the driver of the connection waits for ever"),
-    }
+async fn connect<N: Net>(net: &N, to: SocketAddr) -> Result<N::Stream, ProbeError> {
+    let connected = net.connect(to, None).await;
+    connected.map_err(|error| ProbeError::Connect { to, error })
+}
+
+/// As Go says it: `connection refused`, not `Connection refused (os error 111)`.
+fn reason_of(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::Arc;
-
-    use tiergate_data_plane::net::TokioNet;
-
-    use super::*;
-    use crate::{echo, stop};
-
-    #[tokio::test]
-    async fn answers_and_connections_decide() {
-        let listener = TokioNet
-            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .await
-            .unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let identity = echo::Identity {
-            pod: "web-1".to_owned(),
-            namespace: "shop".to_owned(),
-            node: "node-1".to_owned(),
-        };
-        let (_stop, signal) = stop::channel();
-        tokio::spawn(echo::serve(listener, Arc::new(identity), signal));
-
-        let http = |path: &str, port| {
-            Check::Http(HttpCheck {
-                host: None,
-                port,
-                path: path.to_owned(),
-                headers: vec![("Host".to_owned(), "a.example".to_owned())],
-            })
-        };
-        let closed = TokioNet
-            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .await
-            .unwrap();
-        let closed_port = closed.local_addr().unwrap().port();
-        drop(closed);
-        let tcp = |port| Check::Tcp { host: None, port };
-        let cases = [
-            (http("/", port), true),
-            (http("/?status=399", port), true),
-            (http("/?status=400", port), false),
-            (http("/?status=503", port), false),
-            (http("/", closed_port), false),
-            (tcp(port), true),
-            (tcp(closed_port), false),
-        ];
-        for (check, good) in cases {
-            let result = once(&TokioNet, Ipv4Addr::LOCALHOST.into(), &check).await;
-            assert_eq!(result.is_ok(), good, "{check:?}: {result:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_without_an_answer_fails_after_its_timeout() {
-        let silent = TokioNet
-            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .await
-            .unwrap();
-        let check = Check::Http(HttpCheck {
-            host: None,
-            port: silent.local_addr().unwrap().port(),
-            path: "/".to_owned(),
-            headers: Vec::new(),
-        });
-        let schedule = Schedule {
-            failure_threshold: 1,
-            ..Schedule::of(&k8s_openapi::api::core::v1::Probe::default())
-        };
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-        let probing = run(
-            TokioNet,
-            Ipv4Addr::LOCALHOST.into(),
-            check,
-            schedule,
-            |good, error| {
-                let _ = sender.try_send((good, error.map(ToString::to_string)));
-            },
-        );
-        tokio::select! {
-            () = probing => unreachable!("it never ends"),
-            first = receiver.recv() => {
-                assert_eq!(first, Some((false, Some("no answer within 1s".to_owned()))));
-            }
-        }
-    }
-}
+mod tests;

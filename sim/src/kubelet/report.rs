@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -19,16 +19,14 @@ use crate::clock::wall_seconds;
 pub(super) const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
 pub(super) const RETRY_DELAY_MAX: Duration = Duration::from_secs(7);
 
-/// How often the kubelet looks whether somebody else changed what it reports.
-const STATUS_PERIOD: Duration = Duration::from_secs(10);
-
 /// Keeps the status in the API equal to the view.
 pub(super) struct Report<N> {
     context: Arc<Context<N>>,
     view: watch::Receiver<PodView>,
     seen: watch::Receiver<Seen>,
-    /// The pod with the status that was written last.
+    /// The pod with the status that was written last, and with what others say of it.
     written: Pod,
+    last: Option<PodStatus>,
 }
 
 // === impl Report ===
@@ -45,6 +43,7 @@ impl<N> Report<N> {
             view,
             seen,
             written,
+            last: None,
         }
     }
 
@@ -53,21 +52,20 @@ impl<N> Report<N> {
         if self.context.refusal.is_some() || has_ended(&self.context.pod) {
             return;
         }
+        let mut ticks = self.context.ticks.clone();
         let mut delay = RETRY_DELAY_FIRST;
-        let mut is_first = true;
+        let mut is_due = false;
         loop {
             let view = self.view.borrow_and_update().clone();
+            self.learn();
             let now = wall_seconds();
             let status = status::status(&self.written, &view, &self.context.addresses(), now);
-            if is_first
-                || self.written.status.as_ref() != Some(&status)
-                || self.was_overruled(&status)
-            {
+            if is_due || self.last.as_ref() != Some(&status) {
                 match patch_status(&self.context, &status).await {
                     Ok(()) => {
-                        is_first = false;
                         delay = RETRY_DELAY_FIRST;
-                        self.written.status = Some(status);
+                        self.written.status = Some(status.clone());
+                        self.last = Some(status);
                     }
                     Err(error) if is_about_another_pod(&error) => return,
                     Err(error) => {
@@ -78,42 +76,63 @@ impl<N> Report<N> {
                     }
                 }
             }
-            tokio::select! {
-                changed = self.view.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(STATUS_PERIOD) => {}
-            }
+            is_due = tokio::select! {
+                changed = self.view.changed() => if changed.is_err() { return } else { false },
+                changed = self.seen.changed() => if changed.is_err() { return } else { false },
+                // Only at a tick: what the node controller wrote while we were away stands until then.
+                changed = ticks.changed() => if changed.is_err() { return } else { self.was_overruled() },
+            };
         }
     }
 
+    /// Takes over what others say of the pod and we build on: its generation, and the conditions that gate its readiness.
+    fn learn(&mut self) {
+        let seen = self.seen.borrow_and_update();
+        self.written.metadata.generation = seen.pod.metadata.generation;
+        let others = status::foreign_conditions(&seen.pod);
+        let status = self.written.status.get_or_insert_default();
+        let conditions = status.conditions.get_or_insert_default();
+        conditions.retain(|condition| status::is_own(&condition.type_));
+        conditions.extend(others);
+    }
+
     /// Whether somebody else changed our conditions: the node controller does, when it did not hear from us.
-    fn was_overruled(&self, status: &PodStatus) -> bool {
+    fn was_overruled(&self) -> bool {
         let seen = self.seen.borrow();
-        let found = seen
-            .pod
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_ref());
-        status.conditions.iter().flatten().any(|ours| {
-            found
-                .iter()
-                .flat_map(|found| found.iter())
-                .any(|theirs| theirs.type_ == ours.type_ && theirs.status != ours.status)
-        })
+        let found = conditions(&seen.pod);
+        conditions(&self.written)
+            .iter()
+            .filter(|ours| status::is_own(&ours.type_))
+            .any(|ours| {
+                let mut same = found.iter().filter(|theirs| theirs.type_ == ours.type_);
+                same.any(|theirs| theirs.status != ours.status)
+            })
     }
 }
 
+fn conditions(pod: &Pod) -> &[PodCondition] {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default()
+}
+
 /// Reports that all containers ended, and removes the object.
-pub(super) async fn finish<N>(context: &Arc<Context<N>>, view: &PodView) {
-    let mut view = view.clone();
-    for container in view.init.iter_mut().chain(&mut view.containers) {
-        end_view(container, wall_seconds());
+pub(super) async fn finish<N>(context: &Arc<Context<N>>, last_seen: &Pod, view: &PodView) {
+    // How a pod ended for good is told already.
+    if context.refusal.is_none() && !has_ended(&context.pod) {
+        let mut view = view.clone();
+        view.is_over = true;
+        for container in view.init.iter_mut().chain(&mut view.containers) {
+            end_view(container);
+        }
+        let now = wall_seconds();
+        let status = status::status(last_seen, &view, &context.addresses(), now);
+        retry(context, "report the end of", || {
+            patch_status(context, &status)
+        })
+        .await;
     }
-    let now = wall_seconds();
-    let status = status::status(&context.pod, &view, &context.addresses(), now);
-    retry(context, "report the end of", || {
-        patch_status(context, &status)
-    })
-    .await;
     retry(context, "delete", || async {
         let parameters = DeleteParams::default()
             .grace_period(0)
@@ -131,15 +150,16 @@ pub(super) async fn finish<N>(context: &Arc<Context<N>>, view: &PodView) {
 }
 
 /// A container that never came to run ends without a trace of success.
-fn end_view(container: &mut ContainerView, now: Timestamp) {
+fn end_view(container: &mut ContainerView) {
     container.ready = false;
+    container.started = false;
     if !matches!(container.phase, Phase::Terminated(_)) {
         container.phase = Phase::Terminated(status::Exit {
             code: 137,
             reason: "ContainerStatusUnknown",
             message: "The container could not be located when the pod was deleted".to_owned(),
-            started: now,
-            finished: now,
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
         });
     }
 }

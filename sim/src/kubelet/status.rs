@@ -6,9 +6,14 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+mod conditions;
+mod resume;
+
+pub(super) use conditions::{foreign as foreign_conditions, is_own};
 
 /// What a container does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +58,9 @@ pub struct ContainerView {
     pub last: Option<Exit>,
     /// Starts after the first.
     pub restarts: i32,
-    /// Whether its readiness probe is content; without a probe: whether it runs.
+    /// Whether its startup probe was content; without a probe: whether it runs.
+    pub started: bool,
+    /// Whether its readiness probe is content; without a probe: whether it has started.
     pub ready: bool,
 }
 
@@ -66,6 +73,8 @@ pub struct PodView {
     pub init: Vec<ContainerView>,
     /// The containers.
     pub containers: Vec<ContainerView>,
+    /// Whether the pod is being deleted and nothing of it runs: no container will be started again.
+    pub is_over: bool,
 }
 
 /// Addresses of a pod.
@@ -86,13 +95,16 @@ impl Exit {
         self.code == 0
     }
 
-    fn state(&self) -> ContainerStateTerminated {
+    fn state(&self, container_id: Option<String>) -> ContainerStateTerminated {
+        // A run that never was has no times.
+        let time = |time: Timestamp| (time != Timestamp::UNIX_EPOCH).then_some(Time(time));
         ContainerStateTerminated {
+            container_id: container_id.filter(|_| self.started != Timestamp::UNIX_EPOCH),
             exit_code: self.code,
             reason: Some(self.reason.to_owned()),
             message: (!self.message.is_empty()).then(|| self.message.clone()),
-            started_at: Some(Time(self.started)),
-            finished_at: Some(Time(self.finished)),
+            started_at: time(self.started),
+            finished_at: time(self.finished),
             ..ContainerStateTerminated::default()
         }
     }
@@ -111,8 +123,13 @@ impl ContainerView {
             },
             last: None,
             restarts: 0,
+            started: false,
             ready: false,
         }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.is_running() || self.exit().is_some() || self.last.is_some()
     }
 
     fn is_running(&self) -> bool {
@@ -127,9 +144,15 @@ impl ContainerView {
     }
 
     fn status(&self, container: &Container, pod_uid: &str) -> ContainerStatus {
+        let name = &container.name;
+        let id = |number: i32| format!("tiergate-sim://{pod_uid}/{name}/{number}");
+        let has_begun = self.has_begun();
+        let own_id = has_begun.then(|| id(self.restarts));
         let mut state = ContainerState::default();
+        let mut is_waiting = false;
         match &self.phase {
             Phase::Waiting { reason, message } => {
+                is_waiting = true;
                 state.waiting = Some(ContainerStateWaiting {
                     reason: Some((*reason).to_owned()),
                     message: (!message.is_empty()).then(|| message.clone()),
@@ -140,18 +163,18 @@ impl ContainerView {
                     started_at: Some(Time(*since)),
                 });
             }
-            Phase::Terminated(exit) => state.terminated = Some(exit.state()),
+            Phase::Terminated(exit) => state.terminated = Some(exit.state(own_id.clone())),
         }
+        // While it waits for its next start, the container that ended is still the newest one.
+        let last_number = self.restarts - i32::from(!is_waiting);
+        let last = self.last.as_ref();
         let last_state = ContainerState {
-            terminated: self.last.as_ref().map(Exit::state),
+            terminated: last.map(|exit| exit.state(Some(id(last_number.max(0))))),
             ..ContainerState::default()
         };
         let image = container.image.clone().unwrap_or_default();
-        let has_begun = self.is_running() || self.exit().is_some() || self.last.is_some();
-        let number = self.restarts;
-        let id = format!("tiergate-sim://{pod_uid}/{}/{number}", container.name);
         ContainerStatus {
-            name: container.name.clone(),
+            name: name.clone(),
             state: Some(state),
             last_state: Some(last_state),
             ready: self.ready,
@@ -162,8 +185,8 @@ impl ContainerView {
                 String::new()
             },
             image,
-            container_id: has_begun.then_some(id),
-            started: Some(self.is_running()),
+            container_id: own_id,
+            started: Some(self.is_running() && self.started),
             ..ContainerStatus::default()
         }
     }
@@ -188,24 +211,23 @@ impl PodView {
             accepted,
             init: vec![ContainerView::waiting("PodInitializing"); init_count],
             containers: vec![ContainerView::waiting(reason); containers],
+            is_over: false,
         }
     }
 
-    fn is_initialized(&self) -> bool {
-        self.init
-            .iter()
-            .all(|container| container.exit().is_some_and(Exit::is_success))
-    }
-
-    fn phase(&self, pod: &Pod) -> &'static str {
+    pub(super) fn phase(&self, pod: &Pod) -> &'static str {
         let policy = pod
             .spec
             .as_ref()
             .and_then(|spec| spec.restart_policy.as_deref());
-        let init_failed = self
-            .init
+        let failed = |container: &ContainerView| {
+            let exit = container.exit();
+            exit.is_some_and(|exit| !exit.is_success())
+        };
+        let init_failed = init(pod)
             .iter()
-            .any(|container| container.exit().is_some_and(|exit| !exit.is_success()));
+            .zip(&self.init)
+            .any(|(spec, view)| !is_sidecar(spec) && failed(view));
         if init_failed && policy == Some("Never") {
             return "Failed";
         }
@@ -213,17 +235,21 @@ impl PodView {
             .containers
             .iter()
             .all(|container| container.exit().is_some());
+        let any_failed = self.containers.iter().any(failed);
         if all_ended && !self.containers.is_empty() {
-            let succeeded = self
-                .containers
-                .iter()
-                .all(|container| container.exit().is_some_and(Exit::is_success));
-            return if succeeded { "Succeeded" } else { "Failed" };
+            let stays_so = match policy {
+                Some("Never") => true,
+                Some("OnFailure") => !any_failed,
+                _ => false,
+            };
+            return match (stays_so || self.is_over, any_failed) {
+                (false, _) => "Running",
+                (true, false) => "Succeeded",
+                (true, true) => "Failed",
+            };
         }
-        let has_begun = |container: &ContainerView| {
-            container.is_running() || container.exit().is_some() || container.last.is_some()
-        };
-        if self.is_initialized() && self.containers.iter().all(has_begun) {
+        let has_begun = self.containers.iter().all(ContainerView::has_begun);
+        if has_begun && conditions::is_initialized(pod, self) {
             "Running"
         } else {
             "Pending"
@@ -231,17 +257,27 @@ impl PodView {
     }
 }
 
+/// Whether an init container runs as long as the pod.
+pub(super) fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+fn init(pod: &Pod) -> &[Container] {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.init_containers.as_deref())
+        .unwrap_or_default()
+}
+
+fn main(pod: &Pod) -> &[Container] {
+    let spec = pod.spec.as_ref();
+    spec.map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
+}
+
 /// The status to report.
 #[must_use]
 pub fn status(pod: &Pod, view: &PodView, addresses: &Addresses, now: Timestamp) -> PodStatus {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let spec = pod.spec.as_ref();
-    let init_specs = spec
-        .and_then(|spec| spec.init_containers.as_deref())
-        .unwrap_or_default();
-    let specs = spec
-        .map(|spec| spec.containers.as_slice())
-        .unwrap_or_default();
     let statuses = |specs: &[Container], views: &[ContainerView]| -> Vec<ContainerStatus> {
         specs
             .iter()
@@ -249,10 +285,11 @@ pub fn status(pod: &Pod, view: &PodView, addresses: &Addresses, now: Timestamp) 
             .map(|(container, view)| view.status(container, uid))
             .collect()
     };
-    let init_statuses = statuses(init_specs, &view.init);
+    let init_statuses = statuses(init(pod), &view.init);
     PodStatus {
         phase: Some(view.phase(pod).to_owned()),
-        conditions: Some(conditions(pod, view, specs, now)),
+        observed_generation: pod.metadata.generation,
+        conditions: Some(conditions::of(pod, view, now)),
         host_ip: Some(addresses.node.clone()),
         host_ips: Some(vec![HostIP {
             ip: addresses.node.clone(),
@@ -263,205 +300,10 @@ pub fn status(pod: &Pod, view: &PodView, addresses: &Addresses, now: Timestamp) 
         }]),
         start_time: Some(Time(view.accepted)),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
-        container_statuses: Some(statuses(specs, &view.containers)),
+        container_statuses: Some(statuses(main(pod), &view.containers)),
         ..PodStatus::default()
     }
 }
 
-/// The conditions that a kubelet owns. `PodScheduled` is the scheduler's.
-fn conditions(pod: &Pod, view: &PodView, specs: &[Container], now: Timestamp) -> Vec<PodCondition> {
-    let phase = view.phase(pod);
-    let is_over = matches!(phase, "Succeeded" | "Failed");
-    let unready: Vec<&str> = specs
-        .iter()
-        .zip(&view.containers)
-        .filter(|(_, view)| !view.ready)
-        .map(|(container, _)| container.name.as_str())
-        .collect();
-    let not_ready = if phase == "Succeeded" {
-        Some(("PodCompleted", String::new()))
-    } else if !unready.is_empty() {
-        let names = unready.join(" ");
-        Some((
-            "ContainersNotReady",
-            format!("containers with unready status: [{names}]"),
-        ))
-    } else {
-        None
-    };
-    let not_initialized = (!view.is_initialized()).then(|| {
-        let waiting: Vec<&str> = pod
-            .spec
-            .iter()
-            .flat_map(|spec| spec.init_containers.iter().flatten())
-            .zip(&view.init)
-            .filter(|(_, view)| !view.exit().is_some_and(Exit::is_success))
-            .map(|(container, _)| container.name.as_str())
-            .collect();
-        let names = waiting.join(" ");
-        (
-            "ContainersNotInitialized",
-            format!("containers with incomplete status: [{names}]"),
-        )
-    });
-    let network_gone = is_over.then(|| ("PodTerminated", String::new()));
-    [
-        ("PodReadyToStartContainers", network_gone),
-        ("Initialized", not_initialized),
-        ("Ready", not_ready.clone()),
-        ("ContainersReady", not_ready),
-    ]
-    .into_iter()
-    .map(|(kind, wrong)| condition(pod, kind, wrong, now))
-    .collect()
-}
-
-fn condition(
-    pod: &Pod,
-    kind: &str,
-    wrong: Option<(&'static str, String)>,
-    now: Timestamp,
-) -> PodCondition {
-    let status = if wrong.is_none() { "True" } else { "False" };
-    let before = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .find(|condition| condition.type_ == kind && condition.status == status)
-        .and_then(|condition| condition.last_transition_time.clone());
-    let (reason, message) = wrong.unzip();
-    PodCondition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
-        reason: reason.map(str::to_owned),
-        message: message.filter(|message| !message.is_empty()),
-        last_transition_time: Some(before.unwrap_or(Time(now))),
-        ..PodCondition::default()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn pod() -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "web-1", "namespace": "shop", "uid": "u-1"},
-            "spec": {"containers": [{"name": "web", "image": "web:1"}, {"name": "log", "image": "log:1"}]},
-        }))
-        .unwrap()
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_767_225_600 + second).unwrap()
-    }
-
-    fn running(ready: bool) -> ContainerView {
-        ContainerView {
-            phase: Phase::Running { since: at(1) },
-            ready,
-            ..ContainerView::waiting("ContainerCreating")
-        }
-    }
-
-    fn ended(code: i32) -> ContainerView {
-        let exit = Exit {
-            code,
-            reason: "Error",
-            message: String::new(),
-            started: at(1),
-            finished: at(2),
-        };
-        ContainerView {
-            phase: Phase::Terminated(exit),
-            ..ContainerView::waiting("ContainerCreating")
-        }
-    }
-
-    fn addresses() -> Addresses {
-        Addresses {
-            pod: "127.10.0.2".to_owned(),
-            node: "127.10.0.1".to_owned(),
-        }
-    }
-
-    fn report(pod: &Pod, containers: [ContainerView; 2], now: i64) -> PodStatus {
-        let view = PodView {
-            accepted: at(0),
-            init: Vec::new(),
-            containers: containers.to_vec(),
-        };
-        status(pod, &view, &addresses(), at(now))
-    }
-
-    fn ready_condition(status: &PodStatus) -> (String, Timestamp) {
-        let conditions = status.conditions.as_ref().unwrap();
-        let ready = conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready")
-            .unwrap();
-        let since = ready.last_transition_time.as_ref().unwrap().0;
-        (ready.status.clone(), since)
-    }
-
-    #[test]
-    fn phase_and_readiness_follow_the_containers() {
-        let waiting = ContainerView::waiting("ContainerCreating");
-        let crashed = ContainerView {
-            restarts: 2,
-            last: match ended(1).phase {
-                Phase::Terminated(exit) => Some(exit),
-                Phase::Waiting { .. } | Phase::Running { .. } => None,
-            },
-            ..ContainerView::waiting("CrashLoopBackOff")
-        };
-        let cases = [
-            ([waiting.clone(), waiting.clone()], "Pending", "False"),
-            ([running(true), waiting], "Pending", "False"),
-            ([running(true), running(false)], "Running", "False"),
-            ([running(true), running(true)], "Running", "True"),
-            ([running(true), crashed], "Running", "False"),
-            ([running(true), ended(0)], "Running", "False"),
-            ([ended(0), ended(0)], "Succeeded", "False"),
-            ([ended(0), ended(137)], "Failed", "False"),
-        ];
-        for (containers, phase, ready) in cases {
-            let status = report(&pod(), containers.clone(), 5);
-            assert_eq!(status.phase.as_deref(), Some(phase), "{containers:?}");
-            assert_eq!(ready_condition(&status).0, ready, "{containers:?}");
-        }
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_until_it_changes() {
-        let mut pod = pod();
-        for (ready, now, since) in [
-            (false, 5, 5),
-            (false, 6, 5),
-            (true, 7, 7),
-            (true, 9, 7),
-            (false, 10, 10),
-        ] {
-            let status = report(&pod, [running(true), running(ready)], now);
-            assert_eq!(ready_condition(&status).1, at(since), "at {now}");
-            pod.status = Some(status);
-        }
-    }
-
-    #[test]
-    fn unready_containers_are_named() {
-        let status = report(&pod(), [running(true), running(false)], 5);
-        let conditions = status.conditions.unwrap();
-        let ready = conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready")
-            .unwrap();
-        assert_eq!(ready.reason.as_deref(), Some("ContainersNotReady"));
-        assert_eq!(
-            ready.message.as_deref(),
-            Some("containers with unready status: [log]")
-        );
-    }
-}
+mod tests;

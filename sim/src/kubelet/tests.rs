@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerState, ServiceAccount};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use rand::SeedableRng;
 use serde_json::{Value, json};
@@ -18,10 +18,14 @@ use crate::api::{self, Server};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
+    number: u8,
     client: kube::Client,
+    access: ApiAccess,
     folder: tempfile::TempDir,
     _stop: stop::Handle,
-    _tasks: JoinSet<()>,
+    _server: JoinSet<()>,
+    node: JoinSet<()>,
+    node_stop: stop::Handle,
 }
 
 /// An API server and one node whose pods live in 127.61.NUMBER.0/24. The image `app` is the folder `app`.
@@ -47,41 +51,59 @@ async fn world(number: u8, script: &str) -> World {
     let mut config = kube::Config::new(url.parse().unwrap());
     config.auth_info.token = Some("admin".to_owned().into());
     let client = tiergate_control_plane::platform::kube_client(TokioNet, config).unwrap();
-    let image = format!("app={}", app.display()).parse().unwrap();
-    let node = Node::register(Options {
-        name: "node-1".to_owned(),
-        slice: format!("127.61.{number}.0/24").parse().unwrap(),
-        address: Ipv4Addr::new(127, 61, number, 1),
-        net: TokioNet,
-        client: client.clone(),
-        access: ApiAccess {
-            server: url,
-            ca_pem: "the authority".to_owned(),
-        },
-        images: Arc::new(Images::new(vec![image], None).unwrap()),
-        launcher: None,
-        folder: folder.path().join("pods"),
-        rng: SmallRng::seed_from_u64(1),
-    })
-    .await
-    .unwrap();
-    tasks.spawn(node.run(stopping));
-
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
     let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
     accounts
         .create(&PostParams::default(), &account)
         .await
         .unwrap();
-    World {
+    let mut world = World {
+        number,
         client,
+        access: ApiAccess {
+            server: url,
+            ca_pem: "the authority".to_owned(),
+        },
         folder,
         _stop: stop,
-        _tasks: tasks,
-    }
+        _server: tasks,
+        node: JoinSet::new(),
+        node_stop: stop::channel().0,
+    };
+    world.start_node().await;
+    world
 }
 
 impl World {
+    fn options(&self) -> Options<TokioNet> {
+        let app = self.folder.path().join("app");
+        let image = format!("app={}", app.display()).parse().unwrap();
+        Options {
+            name: "node-1".to_owned(),
+            slice: format!("127.61.{}.0/24", self.number).parse().unwrap(),
+            address: Ipv4Addr::new(127, 61, self.number, 1),
+            net: TokioNet,
+            client: self.client.clone(),
+            access: self.access.clone(),
+            images: Arc::new(Images::new(vec![image], None).unwrap()),
+            launcher: None,
+            folder: self.folder.path().join("pods"),
+            rng: SmallRng::seed_from_u64(1),
+        }
+    }
+
+    async fn start_node(&mut self) {
+        let node = Node::register(self.options()).await.unwrap();
+        let (stop, stopping) = stop::channel();
+        self.node_stop = stop;
+        self.node.spawn(node.run(stopping));
+    }
+
+    async fn stop_node(&mut self) {
+        self.node_stop.stop();
+        self.node.join_next().await.unwrap().unwrap();
+    }
+
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), "default")
     }
@@ -354,9 +376,9 @@ async fn what_cannot_start_says_why() {
             "executable file not found",
         ),
         (
-            json!({"name": "app", "image": "app", "readinessProbe": {"exec": {"command": ["true"]}}}),
+            json!({"name": "app", "image": "app", "readinessProbe": {"tcpSocket": {"port": "no"}}}),
             "RunContainerError",
-            "not modelled",
+            "the container has no port named",
         ),
     ];
     for (index, (container, expected, message)) in cases.into_iter().enumerate() {
@@ -375,4 +397,434 @@ fn reason(pod: &Pod) -> String {
     waiting
         .and_then(|waiting| waiting.reason)
         .unwrap_or_default()
+}
+
+/// Every Event about a pod, sorted: type, reason, field path, message and count.
+async fn events(world: &World, name: &str) -> Vec<String> {
+    let api: Api<Event> = Api::namespaced(world.client.clone(), "default");
+    let events = api.list(&kube::api::ListParams::default()).await.unwrap();
+    let about = events
+        .items
+        .into_iter()
+        .filter(|event| event.involved_object.name.as_deref() == Some(name));
+    let mut lines: Vec<String> = about
+        .map(|event| {
+            let source = event.source.unwrap();
+            assert_eq!(source.component.as_deref(), Some("kubelet"));
+            assert_eq!(source.host.as_deref(), Some("node-1"));
+            format!(
+                "{} {} {} {} ×{}",
+                event.type_.unwrap(),
+                event.reason.unwrap(),
+                event.involved_object.field_path.unwrap_or_default(),
+                event.message.unwrap(),
+                event.count.unwrap()
+            )
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+async fn until_events(world: &World, name: &str, wanted: &[&str]) {
+    let waiting = async {
+        loop {
+            let events = events(world, name).await;
+            let is_there = |wanted: &&str| events.iter().any(|event| event.contains(wanted));
+            if wanted.iter().all(is_there) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        panic!("{wanted:?} are not all in {:#?}", events(world, name).await);
+    }
+}
+
+#[tokio::test]
+async fn a_pod_tells_of_its_life_as_on_a_real_node() {
+    let world = world(6, "").await;
+    let web = json!({"name": "web", "image": "web:1", "ports": [{"containerPort": 8080}]});
+    world.create_pod("web", web).await;
+    world.until("web", is_ready).await;
+    world.delete("web").await;
+    world.until_gone("web").await;
+    let killing = "Normal Killing spec.containers{web} Stopping container web ×1";
+    until_events(&world, "web", &[killing]).await;
+    expect_test::expect![[r#"
+        [
+            "Normal Created spec.containers{web} Container created ×1",
+            "Normal Killing spec.containers{web} Stopping container web ×1",
+            "Normal Pulled spec.containers{web} Container image \"web:1\" already present on machine and can be accessed by the pod ×1",
+            "Normal Started spec.containers{web} Container started ×1",
+        ]
+    "#]]
+    .assert_debug_eq(&events(&world, "web").await);
+    expect_test::expect![[r#"
+        [
+            "Normal NodeAllocatableEnforced  Updated Node Allocatable limit across pods ×1",
+            "Normal NodeHasNoDiskPressure  Node node-1 status is now: NodeHasNoDiskPressure ×1",
+            "Normal NodeHasSufficientMemory  Node node-1 status is now: NodeHasSufficientMemory ×1",
+            "Normal NodeHasSufficientPID  Node node-1 status is now: NodeHasSufficientPID ×1",
+            "Normal NodeReady  Node node-1 status is now: NodeReady ×1",
+            "Normal Starting  Starting kubelet. ×1",
+        ]
+    "#]]
+    .assert_debug_eq(&events(&world, "node-1").await);
+}
+
+fn container_status(pod: &Pod) -> ContainerStatus {
+    let status = pod.status.clone().unwrap_or_default();
+    let statuses = status.container_statuses.unwrap_or_default();
+    statuses.into_iter().next().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_container_that_no_longer_lives_is_started_again() {
+    let world = world(7, "trap 'exit 9' TERM; while :; do sleep 0.05; done").await;
+    let sign = world.folder.path().join("alive");
+    std::fs::write(&sign, "").unwrap();
+    let probe = |period: u8| {
+        json!({
+            "exec": {"command": ["cat", sign]},
+            "periodSeconds": period,
+            "failureThreshold": 1,
+            "timeoutSeconds": 30,
+            "terminationGracePeriodSeconds": 20,
+        })
+    };
+    let container = json!({
+        "name": "app", "image": "app",
+        "startupProbe": probe(1), "livenessProbe": probe(1),
+    });
+    world.create_pod("app", container).await;
+    let pod = world.until("app", is_ready).await;
+    assert_eq!(container_status(&pod).started, Some(true));
+
+    std::fs::remove_file(&sign).unwrap();
+    let pod = world
+        .until("app", |pod| container_status(pod).restart_count == 1)
+        .await;
+    let last = container_status(&pod).last_state.unwrap();
+    assert_eq!(last.terminated.unwrap().exit_code, 9, "it was asked to end");
+    let pod = world
+        .until("app", |pod| {
+            let is_running = state(pod).running.is_some();
+            let waits = reason(pod) == "CrashLoopBackOff";
+            is_running || waits
+        })
+        .await;
+    let status = container_status(&pod);
+    assert_eq!(
+        (status.ready, status.started),
+        (false, Some(false)),
+        "until the startup probe is content: {status:?}"
+    );
+    std::fs::write(&sign, "").unwrap();
+    let events = [
+        "Warning Unhealthy spec.containers{app} Liveness probe failed: /usr/bin/cat: ",
+        "Normal Killing spec.containers{app} Container app failed liveness probe, will be restarted ×1",
+    ];
+    until_events(&world, "app", &events).await;
+    world.until("app", is_ready).await;
+    let started = "Normal Started spec.containers{app} Container started ×";
+    until_events(&world, "app", &[started]).await;
+}
+
+#[tokio::test]
+async fn hooks_run_at_the_begin_and_at_the_end() {
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let world = world(8, script).await;
+    let note = world.folder.path().join("app/note");
+    std::fs::write(&note, "#!/bin/sh\necho \"$1\" >> notes\nexit $2\n").unwrap();
+    std::fs::set_permissions(&note, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let hooks = |first: &str| {
+        json!({
+            "name": "app", "image": "app", "command": ["run"],
+            "lifecycle": {
+                "postStart": {"exec": {"command": ["note", "hello", first]}},
+                "preStop": {"exec": {"command": ["note", "bye", "7"]}},
+            },
+        })
+    };
+    world.create_pod("app", hooks("0")).await;
+    let pod = world.until("app", is_ready).await;
+    let folder = world.folder.path().join("pods").join(pod.uid().unwrap());
+    let notes = || std::fs::read_to_string(folder.join("notes")).unwrap_or_default();
+    assert_eq!(notes(), "hello\n");
+    world.delete("app").await;
+    world.until_gone("app").await;
+    until_events(
+        &world,
+        "app",
+        &["FailedPreStopHook spec.containers{app} PreStopHook failed"],
+    )
+    .await;
+
+    world.create_pod("sad", hooks("1")).await;
+    let events = [
+        "FailedPostStartHook spec.containers{app} PostStartHook failed",
+        "Killing spec.containers{app} FailedPostStartHook",
+    ];
+    until_events(&world, "sad", &events).await;
+    world
+        .until("sad", |pod| container_status(pod).restart_count >= 1)
+        .await;
+}
+
+#[tokio::test]
+async fn what_does_not_restart_ends_in_a_phase() {
+    let world = world(9, "exit $1").await;
+    let pod = |name: &str, policy: &str, init: &str, code: &str| {
+        json!({
+            "metadata": {"name": name},
+            "spec": {
+                "nodeName": "node-1", "restartPolicy": policy,
+                "initContainers": [{"name": "init", "image": "app", "args": [init]}],
+                "containers": [{"name": "app", "image": "app", "args": [code]}],
+            },
+        })
+    };
+    let cases = [
+        ("good", "Never", "0", "0", "Succeeded", "PodCompleted"),
+        ("bad", "Never", "0", "3", "Failed", "PodFailed"),
+        ("early", "Never", "4", "0", "Failed", "PodFailed"),
+        ("once", "OnFailure", "0", "0", "Succeeded", "PodCompleted"),
+    ];
+    for (name, policy, init, code, phase, reason) in cases {
+        let pod = serde_json::from_value(pod(name, policy, init, code)).unwrap();
+        let parameters = PostParams::default();
+        world.pods().create(&parameters, &pod).await.unwrap();
+        let is_over = |pod: &Pod| {
+            let status = pod.status.as_ref();
+            matches!(
+                status.and_then(|status| status.phase.as_deref()),
+                Some("Succeeded" | "Failed")
+            )
+        };
+        let pod = world.until(name, is_over).await;
+        let status = pod.status.unwrap();
+        assert_eq!(status.phase.as_deref(), Some(phase), "{name}");
+        let conditions = status.conditions.unwrap();
+        let mut ready = conditions.iter().filter(|it| it.type_ == "Ready");
+        assert_eq!(ready.next().unwrap().reason.as_deref(), Some(reason));
+        world.delete(name).await;
+        world.until_gone(name).await;
+    }
+    let again = pod("again", "OnFailure", "0", "5");
+    let again = serde_json::from_value(again).unwrap();
+    world
+        .pods()
+        .create(&PostParams::default(), &again)
+        .await
+        .unwrap();
+    let pod = world
+        .until("again", |pod| reason(pod) == "CrashLoopBackOff")
+        .await;
+    assert_eq!(pod.status.unwrap().phase.as_deref(), Some("Running"));
+    let backoff = "Warning BackOff spec.containers{app} Back-off restarting failed container app in pod again_default(";
+    until_events(&world, "again", &[backoff]).await;
+}
+
+#[tokio::test]
+async fn a_sidecar_starts_before_and_ends_after_the_others() {
+    let script = "trap 'echo $1 ends >> ../order; exit 0' TERM; echo $1 begins >> ../order; while :; do sleep 0.05; done";
+    let world = world(10, script).await;
+    let pod = json!({
+        "metadata": {"name": "app"},
+        "spec": {
+            "nodeName": "node-1",
+            "initContainers": [{
+                "name": "side", "image": "app", "args": ["side"], "restartPolicy": "Always",
+                "startupProbe": {"exec": {"command": ["test", "-s", "../order"]}, "periodSeconds": 1},
+            }],
+            "containers": [{"name": "app", "image": "app", "args": ["main"]}],
+        },
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    world
+        .pods()
+        .create(&PostParams::default(), &pod)
+        .await
+        .unwrap();
+    world.until("app", is_ready).await;
+    let order = world.folder.path().join("pods/order");
+    let begun = || std::fs::read_to_string(&order).unwrap_or_default();
+    while !begun().contains("main begins") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.delete("app").await;
+    world.until_gone("app").await;
+    assert_eq!(
+        std::fs::read_to_string(&order).unwrap(),
+        "side begins\nmain begins\nmain ends\nside ends\n"
+    );
+}
+
+#[tokio::test]
+async fn a_readiness_gate_is_opened_by_somebody_else() {
+    let world = world(11, "").await;
+    let pod = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "nodeName": "node-1",
+            "readinessGates": [{"conditionType": "example.com/in-table"}],
+            "containers": [{"name": "web", "image": "web"}],
+        },
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    world
+        .pods()
+        .create(&PostParams::default(), &pod)
+        .await
+        .unwrap();
+    let pod = world.until("web", |pod| container_status(pod).ready).await;
+    assert!(!is_ready(&pod));
+    for (status, ready) in [("False", false), ("True", true), ("False", false)] {
+        let patch = json!({"status": {"conditions": [
+            {"type": "example.com/in-table", "status": status},
+        ]}});
+        let patch = kube::api::Patch::Strategic(patch);
+        let parameters = kube::api::PatchParams::default();
+        let pods = world.pods();
+        let patched = pods.patch_status("web", &parameters, &patch);
+        patched.await.unwrap();
+        let is_told = |pod: &Pod| {
+            let said = serde_json::to_string(&pod.status).unwrap();
+            ready || said.contains("is not \\\"True\\\"")
+        };
+        world
+            .until("web", |pod| is_ready(pod) == ready && is_told(pod))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_set_right_at_the_next_tick() {
+    let world = world(12, "").await;
+    world
+        .create_pod("web", json!({"name": "web", "image": "web"}))
+        .await;
+    world.until("web", is_ready).await;
+    let patch = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let patch = kube::api::Patch::Strategic(patch);
+    let parameters = kube::api::PatchParams::default();
+    let pods = world.pods();
+    let patched = pods.patch_status("web", &parameters, &patch);
+    assert!(!is_ready(&patched.await.unwrap()));
+    world.until("web", is_ready).await;
+}
+
+#[tokio::test]
+async fn two_pods_do_not_share_a_port_of_the_node() {
+    let world = world(13, "").await;
+    let web = json!({
+        "name": "web", "image": "web",
+        "ports": [{"containerPort": 8080, "hostPort": 8080}],
+    });
+    world.create_pod("first", web.clone()).await;
+    world.until("first", is_ready).await;
+    world.create_pod("second", web.clone()).await;
+    let pod = world
+        .until("second", |pod| {
+            pod.status
+                .as_ref()
+                .is_some_and(|status| status.phase.as_deref() == Some("Failed"))
+        })
+        .await;
+    let status = pod.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("NodePorts"));
+    let message =
+        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+    assert_eq!(status.message, Some(format!("Pod was rejected: {message}")));
+    until_events(
+        &world,
+        "second",
+        &[&format!("Warning NodePorts  {message} ×1")],
+    )
+    .await;
+    for name in ["first", "second"] {
+        world.delete(name).await;
+        world.until_gone(name).await;
+    }
+    world.create_pod("third", web).await;
+    world.until("third", is_ready).await;
+}
+
+#[tokio::test]
+async fn a_new_kubelet_starts_the_pods_of_the_old_one_again() {
+    let mut world = world(14, "trap '' TERM; while :; do sleep 0.05; done").await;
+    let app = json!({"name": "app", "image": "app"});
+    for name in ["stays", "leaves"] {
+        world.create_pod(name, app.clone()).await;
+    }
+    let before = world.until("stays", is_ready).await;
+    world.until("leaves", is_ready).await;
+    world.stop_node().await;
+    world.delete("leaves").await;
+    assert!(world.pods().get_opt("leaves").await.unwrap().is_some());
+    world.start_node().await;
+    world.until_gone("leaves").await;
+    let after = world
+        .until("stays", |pod| {
+            is_ready(pod) && container_status(pod).restart_count == 1
+        })
+        .await;
+    assert_eq!(
+        address(&before, 1),
+        address(&after, 1),
+        "it keeps its address"
+    );
+    let start = |pod: &Pod| pod.status.as_ref().unwrap().start_time.clone();
+    assert_eq!(start(&before), start(&after));
+    let last = container_status(&after)
+        .last_state
+        .unwrap()
+        .terminated
+        .unwrap();
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref()),
+        (255, Some("Unknown"))
+    );
+    until_events(
+        &world,
+        "stays",
+        &["Normal SandboxChanged  Pod sandbox changed"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_that_fails_frees_the_address_of_its_pod() {
+    let world = world(15, "").await;
+    let mut node = Node::register(world.options()).await.unwrap();
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "default", "uid": "u"},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+    }))
+    .unwrap();
+    let pod = Arc::new(pod);
+    node.apply(&pod);
+    let taken = node.pods["u"].address.unwrap();
+    assert!(!node.pool.reserve(taken), "it is taken");
+    let (id, _) = node.tasks.pop_first().unwrap();
+    node.running.abort_all();
+    assert!(
+        node.running
+            .join_next()
+            .await
+            .unwrap()
+            .unwrap_err()
+            .is_cancelled()
+    );
+    let task = node
+        .running
+        .spawn(async { panic!("as a fault of ours would") });
+    assert_ne!(task.id(), id);
+    node.tasks.insert(task.id(), "u".to_owned());
+    let ended = node.running.join_next_with_id().await.unwrap();
+    node.forget(ended);
+    assert!(node.pods.is_empty() && node.tasks.is_empty());
+    assert!(node.pool.reserve(taken), "it is free again");
 }

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -35,6 +36,7 @@ mod deletion;
 mod discovery;
 mod dispatch;
 mod events;
+mod expiry;
 mod metadata;
 mod openapi;
 mod own_service;
@@ -56,6 +58,9 @@ mod token;
 mod watching;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use state::Shared;
 
 use crate::account::Account;
@@ -71,6 +76,9 @@ pub struct Options {
     pub epoch: Timestamp,
     /// Where cluster IPs come from.
     pub service_range: Ipv4Net,
+    /// Whether endpoints and Services may have addresses in 127.0.0.0/8, as those of a local cluster do; a real API
+    /// server refuses them.
+    pub allows_loopback: bool,
     /// Changes that are remembered per kind; a watch from before them is too old.
     pub history_max: usize,
 }
@@ -98,6 +106,7 @@ impl Options {
             seed,
             epoch: crate::clock::wall_now(),
             service_range: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 96, 0, 0), 16),
+            allows_loopback: true,
             history_max: 8192,
         }
     }
@@ -156,6 +165,11 @@ impl Server {
         self.shared.log.total()
     }
 
+    /// How many watches were ended because their clients read so slowly that the history had moved past them.
+    pub fn watches_cut_total(&self) -> u64 {
+        self.shared.watches_cut.load(Ordering::Relaxed)
+    }
+
     fn add_first_objects(&self) {
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let mut state = self.shared.state();
@@ -198,6 +212,7 @@ where
         tokio::select! {
             () = serve::serve(self.shared.clone(), self.listener, self.tls, shutdown) => {}
             () = own_service::keep(&self.shared, address) => {}
+            () = expiry::keep(&self.shared) => {}
         }
     }
 }

@@ -14,6 +14,8 @@ use super::state::{State, text};
 use super::status::Failure;
 use super::validate::Cause;
 
+mod families;
+
 /// Node ports, as the real server has them by default.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
@@ -38,7 +40,7 @@ pub(crate) fn reallocate(
 
 /// A load balancer's address is its own unless it says otherwise.
 pub(crate) fn set_ip_modes(resource: &Resource, service: &mut Value) {
-    if resource.kind != "Service" || text(service, "/spec/type") != "LoadBalancer" {
+    if !resource.is("", "Service") || text(service, "/spec/type") != "LoadBalancer" {
         return;
     }
     let entries = service
@@ -63,11 +65,11 @@ pub(crate) fn check(
     old: Option<&Value>,
     object: &Value,
 ) -> Result<(), Failure> {
-    if resource.kind != "Service" {
+    if !resource.is("", "Service") {
         return Ok(());
     }
     let uid = text(object, "/metadata/uid");
-    let mut causes = Vec::new();
+    let mut causes = families::faults(object);
     let address = text(object, "/spec/clusterIP");
     let is_new = old.is_none_or(|old| text(old, "/spec/clusterIP") != address);
     if is_new && !matches!(address, "" | "None") {
@@ -160,6 +162,13 @@ fn used_ports(state: &State, uid: &str) -> BTreeSet<(u16, String)> {
                 .and_then(|number| u16::try_from(number).ok());
             used.extend(number.map(|number| (number, protocol)));
         }
+        let health = service["spec"]["healthCheckNodePort"].as_u64();
+        let health = health.and_then(|number| u16::try_from(number).ok());
+        used.extend(
+            health
+                .filter(|&number| number != 0)
+                .map(|number| (number, "TCP".to_owned())),
+        );
     }
     used
 }

@@ -11,6 +11,7 @@ use super::metadata;
 use super::resources::Resource;
 use super::state::{State, text};
 use super::status::Failure;
+use super::validate;
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -99,7 +100,7 @@ pub(crate) fn validate_changed(
 /// What the real server warns of.
 pub(crate) fn warnings(resource: &Resource, old: Option<&Value>, object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    if resource.kind == "Ingress"
+    if resource.is("networking.k8s.io", "Ingress")
         && old.is_none()
         && has_class_annotation(object)
         && object["spec"].get("ingressClassName").is_none()
@@ -108,12 +109,25 @@ pub(crate) fn warnings(resource: &Resource, old: Option<&Value>, object: &Value)
             "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
         ));
     }
+    let has_rules = |object: &Value| {
+        let versions = object["spec"]["versions"].as_array();
+        versions.is_some_and(|versions| versions.iter().any(validate::has_rules))
+    };
+    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") && has_rules(object) {
+        warnings.push(
+            "x-kubernetes-validations are kept but not evaluated by this local cluster".to_owned(),
+        );
+    }
     warnings
 }
 
 /// The warning that every answer about a kind carries.
-pub(crate) fn deprecation(resource: &Resource) -> Option<&'static str> {
-    (resource.kind == "Endpoints")
+pub(crate) fn deprecation(resource: &Resource) -> Option<&str> {
+    if let Some(custom) = &resource.custom {
+        return custom.deprecation.as_deref();
+    }
+    resource
+        .is("", "Endpoints")
         .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 

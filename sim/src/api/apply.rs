@@ -1,8 +1,8 @@
 //! Server-side apply, and the record of who manages which field.
 //!
 //! In: the object as it is, what a manager wants of it, who that is and the time. Out: the merged object with its
-//! `managedFields`, or the conflicts. Pure. Built-in kinds are merged by their types; in custom objects maps are merged
-//! and lists are taken whole. Defaults, validation and storage are not here.
+//! `managedFields`, or the conflicts. Pure. Built-in kinds are merged by their types; custom objects by
+//! their schema. Defaults, validation and storage are not here.
 
 mod managers;
 mod merge;
@@ -34,6 +34,15 @@ const SYSTEM_METADATA: [&str; 9] = [
     "deletionTimestamp",
 ];
 
+/// Which kind an object has.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The schema of a custom kind.
+    pub schema: Option<&'a Value>,
+}
+
 /// Why an object was not applied.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Error {
@@ -48,6 +57,14 @@ pub enum Error {
     /// The body does not fit its type: 500, as the API server has it.
     #[error("failed to create typed patch object ({0}")]
     Mistyped(String),
+}
+
+// === impl Kind ===
+
+impl<'a> From<&'a str> for Kind<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, schema: None }
+    }
 }
 
 // === impl Error ===
@@ -71,8 +88,8 @@ impl Error {
 }
 
 /// Applies what `manager` wants to an object, or creates it. The result is neither defaulted nor in canonical form.
-pub fn apply(
-    kind: &str,
+pub fn apply<'a>(
+    kind: impl Into<Kind<'a>>,
     current: Option<&Value>,
     applied: &Value,
     manager: &str,
@@ -80,6 +97,7 @@ pub fn apply(
     subresource: &str,
     now: Timestamp,
 ) -> Result<Value, Error> {
+    let kind = kind.into();
     check(kind, applied)?;
     let typed = Typed::root(kind, applied);
     let wanted = without_empty_metadata(part(applied, subresource));
@@ -121,8 +139,8 @@ pub fn apply(
 }
 
 /// Records a plain write in `new`'s `managedFields`; an `old` object without a uid stands for one that is created.
-pub fn record_update(
-    kind: &str,
+pub fn record_update<'a>(
+    kind: impl Into<Kind<'a>>,
     old: &Value,
     new: &mut Value,
     manager: &str,
@@ -130,6 +148,7 @@ pub fn record_update(
     subresource: &str,
     now: Timestamp,
 ) {
+    let kind = kind.into();
     let is_created = old["metadata"]["uid"].is_null();
     let sent = &new["metadata"]["managedFields"];
     let is_reset = *sent == json!([{}]);
@@ -150,8 +169,8 @@ pub fn record_update(
     let mut before = old.clone();
     if is_created {
         // What Go writes even into an empty object is not the creator's doing.
-        before = json!({"apiVersion": new["apiVersion"], "kind": kind});
-        canonical::canonicalise(kind, &mut before);
+        before = json!({"apiVersion": new["apiVersion"], "kind": kind.name});
+        canonical::canonicalise(kind.name, &mut before);
     }
     let (before, after) = (part(&before, subresource), part(new, subresource));
     let changes = typed.changes(Some(&before), Some(&after));
@@ -192,7 +211,7 @@ fn write_managers(object: &mut Value, managers: Value) {
 }
 
 /// Refuses a body that does not fit its type, in the words of the merging library.
-fn check(kind: &str, applied: &Value) -> Result<(), Error> {
+fn check(kind: Kind<'_>, applied: &Value) -> Result<(), Error> {
     let api_version = applied["apiVersion"].as_str().unwrap_or_default();
     let metadata = &applied["metadata"];
     let [namespace, name] =
@@ -204,13 +223,14 @@ fn check(kind: &str, applied: &Value) -> Result<(), Error> {
     };
     let refused = |why: String| {
         Err(Error::Mistyped(format!(
-            "{namespace}/{name}; {group_version}, Kind={kind}): {why}"
+            "{namespace}/{name}; {group_version}, Kind={}): {why}",
+            kind.name
         )))
     };
-    if types().of(kind, applied).is_none() {
+    if kind.schema.is_some() || types().of(kind.name, applied).is_none() {
         return Ok(());
     }
-    let report = schema::check(kind, api_version, applied);
+    let report = schema::check(kind.name, api_version, applied);
     if let Some(field) = report.unknown.first() {
         return refused(format!(".{field}: field not declared in schema"));
     }
@@ -250,7 +270,7 @@ fn whole(object: &Value) -> Value {
 }
 
 /// Takes out what the manager wanted before, wants no longer, and nobody else manages.
-fn prune(typed: &Typed, merged: Value, before: &Set, wanted: &Set, others: &Managers) -> Value {
+fn prune(typed: &Typed<'_>, merged: Value, before: &Set, wanted: &Set, others: &Managers) -> Value {
     let kept = others.all().union(wanted).with_parents();
     let gone = before.with_parents().difference(&kept);
     if gone.is_empty() {

@@ -156,9 +156,14 @@ impl Answer {
 
     /// Bytes of a type that is not ours to convert.
     pub(crate) fn bytes(kind: &'static str, bytes: &'static [u8]) -> Self {
+        Self::ready(kind, Bytes::from_static(bytes))
+    }
+
+    /// Bytes that are sent as they are.
+    pub(crate) fn ready(kind: &'static str, bytes: Bytes) -> Self {
         Self {
             code: 200,
-            content: Content::Bytes(kind, Bytes::from_static(bytes)),
+            content: Content::Bytes(kind, bytes),
             warnings: Vec::new(),
         }
     }

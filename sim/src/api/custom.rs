@@ -3,6 +3,7 @@
 //! In: CustomResourceDefinitions as they are stored, and custom objects. Out: entries of the registry, pruned and
 //! defaulted objects, complaints by the schema, tables by the printer columns.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -12,14 +13,17 @@ use super::state::{Shared, State, text};
 use super::store::Stored;
 
 mod schema;
+mod status;
 
-pub(crate) use schema::{default, prune, validate};
+pub(crate) use schema::{default, default_faults, prune, validate};
 
 /// What a definition says about one version.
 #[derive(Clone, Debug)]
 pub(crate) struct Custom {
     /// `openAPIV3Schema`; null when there is none.
     pub schema: Value,
+    /// The same without what every object has: kind, apiVersion, metadata.
+    body: Value,
     /// `additionalPrinterColumns`; null when there are none.
     pub columns: Value,
     /// Path of the replicas in the object, for the subresource scale: `.spec.size`.
@@ -28,6 +32,12 @@ pub(crate) struct Custom {
     pub observed_path: String,
     /// Path of the selector as text, when there is one.
     pub selector_path: String,
+    /// Paths that a field selector may name, such as `.spec.colour`.
+    pub selectable_paths: Vec<String>,
+    /// `apiVersion` of the stored objects.
+    pub stored_as: String,
+    /// What is said to everybody who uses a version that is deprecated.
+    pub deprecation: Option<String>,
 }
 
 /// The storage of definitions.
@@ -36,69 +46,125 @@ const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 // === impl Custom ===
 
 impl Custom {
-    fn of(version: &Value) -> Self {
+    fn of(definition: &Value, version: &Value) -> Self {
         let scale = &version["subresources"]["scale"];
         let path = |field: &str| scale[field].as_str().unwrap_or_default().to_owned();
+        let selectable = version["selectableFields"].as_array().into_iter().flatten();
+        let group = text(definition, "/spec/group");
+        let stored = versions(definition)
+            .find(|version| version["storage"] == true)
+            .map_or("", |version| text(version, "/name"));
+        let kind = text(definition, "/spec/names/kind");
+        let deprecation = (version["deprecated"] == true).then(|| {
+            version["deprecationWarning"].as_str().map_or_else(
+                || format!("{group}/{} {kind} is deprecated", text(version, "/name")),
+                str::to_owned,
+            )
+        });
+        let schema = version["schema"]["openAPIV3Schema"].clone();
         Self {
-            schema: version["schema"]["openAPIV3Schema"].clone(),
+            body: schema::of_body(&schema),
+            schema,
             columns: version["additionalPrinterColumns"].clone(),
             replicas_path: path("specReplicasPath"),
             observed_path: path("statusReplicasPath"),
             selector_path: path("labelSelectorPath"),
+            selectable_paths: selectable
+                .map(|field| text(field, "/jsonPath").to_owned())
+                .collect(),
+            stored_as: format!("{group}/{stored}"),
+            deprecation,
         }
     }
 }
 
-/// Starts to serve what a new or changed definition defines, and says so in its status.
+/// A stored object in the version of a resource: only `apiVersion` differs, since no conversion is modelled.
+pub(crate) fn in_version<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value> {
+    let version = resource.group_version();
+    if !resource.is_custom() || object["apiVersion"] == version.as_str() {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    object["apiVersion"] = json!(version);
+    Cow::Owned(object)
+}
+
+/// Puts an object into the version in which it is stored.
+pub(crate) fn to_stored(resource: &Resource, object: &mut Value) {
+    if let Some(custom) = &resource.custom {
+        object["apiVersion"] = json!(custom.stored_as);
+    }
+}
+
+/// Accepts the names of a new or changed definition, starts to serve what it defines, and says so in its status.
 pub(crate) fn changed(
     shared: &Shared,
     state: &mut State,
     resource: &Resource,
     definition: &Arc<Stored>,
 ) {
-    if resource.storage != DEFINITIONS || super::metadata::is_being_deleted(&definition.value) {
+    if resource.storage == DEFINITIONS {
+        accept(shared, state, definition);
+    }
+}
+
+fn accept(shared: &Shared, state: &mut State, definition: &Arc<Stored>) {
+    if super::metadata::is_being_deleted(&definition.value) {
         return;
     }
+    let mut accepted = definition.value.clone();
+    accepted["status"] = status::of(state, &definition.value, &shared.clock.seconds());
     let (group, plural) = names(&definition.value);
     state.registry.remove(&group, &plural);
-    state.store.open(&qualify(&plural, &group));
-    serve(&mut state.registry, &definition.value);
-    let mut accepted = definition.value.clone();
-    let now = shared.clock.seconds();
-    let names = with_default_names(&definition.value["spec"]["names"]);
-    let stored: Vec<Value> = versions(&definition.value)
-        .filter(|version| version["storage"] == true)
-        .map(|version| version["name"].clone())
-        .collect();
-    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
-    let is_established = accepted["status"]["conditions"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty());
-    if is_established && accepted["status"]["acceptedNames"] == names {
-        return;
+    if status::is_established(&accepted) {
+        state.store.open(&qualify(&plural, &group));
+        serve(&mut state.registry, &accepted);
     }
-    accepted["status"] = json!({
-        "acceptedNames": names, "storedVersions": stored,
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
-    });
-    state.store.put(
-        DEFINITIONS,
-        super::metadata::name_of(&definition.value),
-        accepted,
-    );
+    if accepted["status"] != definition.value["status"] {
+        let name = super::metadata::name_of(&definition.value);
+        state.store.put(DEFINITIONS, name, accepted);
+    }
+}
+
+/// Other definitions may want the names that a deleted one has left.
+fn accept_others(shared: &Shared, state: &mut State, group: &str) {
+    let Some(collection) = state.store.collection(DEFINITIONS) else {
+        return;
+    };
+    let waiting: Vec<Arc<Stored>> = collection
+        .range("")
+        .map(|(_, definition)| definition.clone())
+        .filter(|definition| text(&definition.value, "/spec/group") == group)
+        .filter(|definition| !status::is_established(&definition.value))
+        .collect();
+    for definition in waiting {
+        accept(shared, state, &definition);
+    }
+}
+
+/// Says in a definition that it goes.
+pub(crate) fn mark_leaving(definition: &mut Value, now: &str) {
+    definition["metadata"]["finalizers"] = json!(["customresourcecleanup.apiextensions.k8s.io"]);
+    definition["metadata"]["deletionTimestamp"] = json!(now);
+    if let Some(conditions) = definition["status"]["conditions"].as_array_mut() {
+        conditions.push(json!({
+            "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending", "lastTransitionTime": now,
+            "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        }));
+    }
 }
 
 /// Stops serving what a deleted definition defined; its objects go with it.
-pub(crate) fn removed(state: &mut State, resource: &Resource, definition: &Value) {
+pub(crate) fn removed(shared: &Shared, state: &mut State, resource: &Resource, definition: &Value) {
     if resource.storage != DEFINITIONS {
         return;
     }
     let (group, plural) = names(definition);
-    state.registry.remove(&group, &plural);
-    state.store.close(&qualify(&plural, &group));
+    if status::is_established(definition) {
+        state.registry.remove(&group, &plural);
+        state.store.close(&qualify(&plural, &group));
+    }
+    accept_others(shared, state, &group);
 }
 
 fn names(definition: &Value) -> (String, String) {
@@ -115,24 +181,10 @@ fn versions(definition: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-fn with_default_names(names: &Value) -> Value {
-    let mut names = names.clone();
-    let kind = names["kind"].as_str().unwrap_or_default().to_owned();
-    for (field, value) in [
-        ("singular", kind.to_lowercase()),
-        ("listKind", format!("{kind}List")),
-    ] {
-        if names.get(field).is_none() {
-            names[field] = json!(value);
-        }
-    }
-    names
-}
-
 fn serve(registry: &mut Registry, definition: &Value) {
     let spec = &definition["spec"];
     let (group, plural) = names(definition);
-    let names = with_default_names(&spec["names"]);
+    let names = definition["status"]["acceptedNames"].clone();
     let texts = |field: &str| -> Vec<String> {
         names[field]
             .as_array()
@@ -167,7 +219,7 @@ fn serve(registry: &mut Registry, definition: &Value) {
             subresources,
             offer: Offer::All,
             storage: qualify(&plural, &group),
-            custom: Some(Custom::of(version)),
+            custom: Some(Custom::of(definition, version)),
         }));
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn delete(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let options = Options::of(call)?;
     let mut state = shared.state();
     let resource = call.resource();
-    if resource.kind == "Namespace" && PROTECTED_NAMESPACES.contains(&call.name()) {
+    if resource.is("", "Namespace") && PROTECTED_NAMESPACES.contains(&call.name()) {
         return Err(Failure::forbidden(
             resource,
             call.name(),
@@ -104,17 +104,17 @@ pub(crate) fn delete_object(
         .as_array()
         .is_some_and(|list| !list.is_empty());
     let is_held =
-        grace > 0 || has_finalizers || resource.kind == "Namespace" && has_spec_finalizers(&object);
+        grace > 0 || has_finalizers || resource.is("", "Namespace") && has_spec_finalizers(&object);
     let key = store::key(namespace, name);
     if metadata::is_being_deleted(&object) {
         let granted = object["metadata"]["deletionGracePeriodSeconds"]
             .as_i64()
             .unwrap_or(0);
-        if is_held && (grace >= granted || resource.kind == "Namespace") {
+        if is_held && (grace >= granted || resource.is("", "Namespace")) {
             return Ok(Outcome::Waiting(current.clone()));
         }
         mark(shared, resource, &mut object, grace.min(granted), granted);
-    } else if is_held || resource.kind == "Pod" {
+    } else if is_held || resource.is("", "Pod") {
         mark(shared, resource, &mut object, grace, 0);
     }
     if options.is_dry_run {
@@ -133,13 +133,30 @@ pub(crate) fn delete_object(
         )));
     }
     // A pod that goes at once is first seen with its timestamp, as on the real server.
-    if resource.kind == "Pod" && object != current.value {
+    if resource.is("", "Pod") && object != current.value {
         state.store.put(&resource.storage, &key, object);
+        return gone(state, resource, current, &key);
     }
-    let gone = state.store.remove(&resource.storage, &key);
-    custom::removed(state, resource, &current.value);
+    // So is a definition, with what holds it until its objects are gone; that is its answer, too.
+    if resource.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        custom::mark_leaving(&mut object, &shared.clock.seconds());
+        let leaving = state.store.put(&resource.storage, &key, object);
+        state.store.remove(&resource.storage, &key);
+        custom::removed(shared, state, resource, &current.value);
+        return Ok(Outcome::Waiting(leaving));
+    }
+    gone(state, resource, current, &key)
+}
+
+fn gone(
+    state: &mut State,
+    resource: &Resource,
+    current: &Stored,
+    key: &str,
+) -> Result<Outcome, Failure> {
+    let gone = state.store.remove(&resource.storage, key);
     gone.map(Outcome::Gone)
-        .ok_or_else(|| Failure::not_found(resource, name))
+        .ok_or_else(|| Failure::not_found(resource, metadata::name_of(&current.value)))
 }
 
 fn check_preconditions(
@@ -173,7 +190,7 @@ fn check_preconditions(
 
 /// Only pods end gracefully, and only those that a kubelet may be running.
 fn grace_seconds(resource: &Resource, object: &Value, options: &Options) -> i64 {
-    if resource.kind != "Pod" {
+    if !resource.is("", "Pod") {
         return 0;
     }
     let is_bound = !text(object, "/spec/nodeName").is_empty();
@@ -214,7 +231,7 @@ fn has_spec_finalizers(object: &Value) -> bool {
 
 fn mark(shared: &Shared, resource: &Resource, object: &mut Value, grace: i64, granted: i64) {
     let is_first = !metadata::is_being_deleted(object);
-    if resource.kind == "Namespace" {
+    if resource.is("", "Namespace") {
         object["status"]["phase"] = json!("Terminating");
     }
     let metadata = &mut object["metadata"];
@@ -223,7 +240,7 @@ fn mark(shared: &Shared, resource: &Resource, object: &mut Value, grace: i64, gr
         metadata["deletionTimestamp"] =
             json!(shared.clock.seconds_in(Duration::from_secs(seconds)));
     }
-    if resource.kind != "Namespace" {
+    if !resource.is("", "Namespace") {
         metadata["deletionGracePeriodSeconds"] = json!(grace);
     }
     if is_first && resource.generation() != Generation::Never {

@@ -176,6 +176,13 @@ fn aggregated_group(registry: &Registry, group: &str) -> Value {
     json!({"metadata": metadata, "versions": versions})
 }
 
+/// The kind of an answer; the real server leaves the group version out where it is the resource's own.
+fn response_kind(resource: &Resource, group: &str, version: &str, kind: &str) -> Value {
+    let is_own = !resource.is_custom() && group == resource.group && version == resource.version;
+    let (group, version) = if is_own { ("", "") } else { (group, version) };
+    json!({"group": group, "version": version, "kind": kind})
+}
+
 fn aggregated(resource: &Resource) -> Value {
     let subresources: Vec<Value> = resource
         .subresources
@@ -184,13 +191,13 @@ fn aggregated(resource: &Resource) -> Value {
             let (group, version, kind) = kind_of(resource, subresource);
             json!({
                 "subresource": subresource.name(), "verbs": subresource.verbs(),
-                "responseKind": {"group": group, "version": version, "kind": kind},
+                "responseKind": response_kind(resource, group, version, kind),
             })
         })
         .collect();
     let mut row = json!({
         "resource": resource.plural,
-        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "responseKind": response_kind(resource, &resource.group, &resource.version, &resource.kind),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular, "verbs": resource.verbs(),
     });

@@ -244,7 +244,7 @@ async fn run(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Failure> {
         (None | Some(Subresource::Status), "get") => read::get(shared, call).await,
         (None, "list") => read::list(shared, call).await,
         (None, "watch") => watching::watch(shared, call).await,
-        (None, "create") if call.resource().kind == "Binding" => pods::bind(shared, call),
+        (None, "create") if call.resource().is("", "Binding") => pods::bind(shared, call),
         (None, "create") if call.resource().offer == Offer::Create => review::answer(shared, call),
         (None, "create") => write::create(shared, call),
         (None | Some(Subresource::Status | Subresource::Finalize), "update") => {

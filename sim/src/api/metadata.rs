@@ -208,44 +208,6 @@ pub(crate) fn keep_system_fields(old: &Value, object: &mut Value) {
     metadata.remove("selfLink");
 }
 
-/// Complaints about changes to what cannot change.
-pub(crate) fn changes(old: &Value, object: &Value) -> Vec<Cause> {
-    let (old, new) = (&old["metadata"], &object["metadata"]);
-    let mut causes = Vec::new();
-    for field in ["uid", "deletionTimestamp"] {
-        if old.get(field) != new.get(field) {
-            let cause = Cause {
-                reason: "FieldValueInvalid",
-                message: format!("Invalid value: {}: field is immutable", new[field]),
-                field: format!("metadata.{field}"),
-            };
-            // The real server checks these twice and says so twice.
-            causes.extend([cause.clone(), cause]);
-        }
-    }
-    if is_being_deleted(&json!({ "metadata": old })) {
-        let list = |value: &Value| value["finalizers"].as_array().cloned().unwrap_or_default();
-        let known = list(old);
-        let added: Vec<Value> = list(new)
-            .into_iter()
-            .filter(|one| !known.contains(one))
-            .collect();
-        if !added.is_empty() {
-            let names: Vec<&str> = added.iter().filter_map(Value::as_str).collect();
-            causes.push(Cause {
-                reason: "FieldValueForbidden",
-                message: format!(
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers \
-                     []string{{{}}}",
-                    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
-                ),
-                field: "metadata.finalizers".to_owned(),
-            });
-        }
-    }
-    causes
-}
-
 /// Whether two objects differ outside `ignored` fields; with `labels_count` also in labels and annotations.
 pub(crate) fn differs(old: &Value, new: &Value, ignored: &[&str], labels_count: bool) -> bool {
     let rest = |object: &Value| {
@@ -295,7 +257,7 @@ pub(crate) fn is_deletion_complete(resource: &Resource, object: &Value) -> bool 
     let grace = object["metadata"]["deletionGracePeriodSeconds"]
         .as_i64()
         .unwrap_or(0);
-    let has_finalizers_in_spec = resource.kind == "Namespace" && !is_empty("/spec/finalizers");
+    let has_finalizers_in_spec = resource.is("", "Namespace") && !is_empty("/spec/finalizers");
     is_being_deleted(object)
         && is_empty("/metadata/finalizers")
         && grace == 0

@@ -1,14 +1,18 @@
-//! OpenAPI v3, as much as kubectl needs: which kinds can be patched with which parameters, and the types of custom kinds.
+//! OpenAPI v3, as much as kubectl needs: which kinds can be patched with which parameters, and their types.
 //!
 //! In: the registry. Out: the index and one document per group version. Pure. kubectl sees by the parameter
-//! `fieldValidation` that the server validates, and computes patches from its own types. For a kind that is in none of
-//! them it turns to OpenAPI v2: that document is empty, and the kind is then refused by its name.
+//! `fieldValidation` that the server validates; `explain` and strategic patches read the types. For a kind that is in
+//! no document kubectl turns to OpenAPI v2: that document is empty, and the kind is then refused by its name.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha512};
+
+mod descriptions;
+mod schemas;
 
 use super::call::Answer;
-use super::resources::{Registry, Resource, group_version};
+use super::resources::{Offer, Registry, Resource, group_version};
 use super::status::Failure;
 use super::store::to_json;
 
@@ -26,7 +30,8 @@ pub(crate) fn answer(registry: &Registry, path: &str) -> Result<Answer, Failure>
     if registry.resources(&group, &version).is_empty() {
         return Err(Failure::no_page());
     }
-    Ok(Answer::value(200, document(registry, &group, &version)))
+    let document = registry.document(&group, &version);
+    Ok(Answer::ready("application/json", document.bytes.clone()))
 }
 
 /// The media type of OpenAPI v2 as kubectl asks for it.
@@ -48,12 +53,32 @@ fn place(group: &str, version: &str) -> String {
     }
 }
 
+/// The document of one group version, as it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    /// JSON.
+    pub bytes: Bytes,
+    /// Changes with the text.
+    pub hash: String,
+}
+
+// === impl Document ===
+
+impl Document {
+    /// Describes the resources of a group version.
+    pub(crate) fn of(registry: &Registry, group: &str, version: &str) -> Self {
+        let bytes = to_json(&document(registry, group, version));
+        let digest = Sha512::digest(&bytes);
+        let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { bytes, hash }
+    }
+}
+
 fn index(registry: &Registry) -> Value {
     let mut paths = Map::new();
     for group in registry.groups() {
         for version in registry.versions(group) {
-            let digest = Sha256::digest(to_json(&document(registry, group, &version)));
-            let hash: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+            let hash = registry.document(group, &version).hash.clone();
             let place = place(group, &version);
             let url = format!("/openapi/v3/{place}?hash={hash}");
             paths.insert(place, json!({ "serverRelativeURL": url }));
@@ -64,7 +89,7 @@ fn index(registry: &Registry) -> Value {
 
 fn document(registry: &Registry, group: &str, version: &str) -> Value {
     let mut paths = Map::new();
-    let mut schemas = Map::new();
+    let mut schemas = schemas::Schemas::default();
     for resource in registry.resources(group, version) {
         let scope = if resource.namespaced {
             "namespaces/{namespace}/"
@@ -76,16 +101,16 @@ fn document(registry: &Registry, group: &str, version: &str) -> Value {
             place(group, version),
             resource.plural
         );
-        paths.insert(path, json!({ "patch": patch(&resource) }));
-        if let Some(custom) = &resource.custom {
-            schemas.insert(schema_name(&resource), schema(&resource, &custom.schema));
+        if resource.offer != Offer::Create {
+            paths.insert(path, json!({ "patch": patch(&resource) }));
         }
+        schemas.add(&resource);
     }
     json!({
         "openapi": "3.0.0",
         "info": {"title": format!("Kubernetes {}", group_version(group, version)), "version": "v1.36.3"},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas.done()},
     })
 }
 
@@ -101,35 +126,21 @@ fn patch(resource: &Resource) -> Value {
             json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
         })
         .collect();
+    let body = json!({"schema": {"type": "object"}});
+    let mut content = Map::new();
+    for kind in ["apply-patch+yaml", "json-patch+json", "merge-patch+json"] {
+        content.insert(format!("application/{kind}"), body.clone());
+    }
+    if !resource.is_custom() {
+        content.insert("application/strategic-merge-patch+json".to_owned(), body);
+    }
     json!({
-        "parameters": parameters, "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of(resource),
+        "parameters": parameters, "requestBody": {"content": content, "required": true},
+        "x-kubernetes-action": "patch", "x-kubernetes-group-version-kind": kind_of(resource),
         "responses": {"200": {"description": "OK"}},
     })
 }
 
 fn kind_of(resource: &Resource) -> Value {
     json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
-}
-
-fn schema_name(resource: &Resource) -> String {
-    let group: Vec<&str> = resource.group.rsplit('.').collect();
-    format!("{}.{}.{}", group.join("."), resource.version, resource.kind)
-}
-
-fn schema(resource: &Resource, schema: &Value) -> Value {
-    let mut schema = if schema.is_object() {
-        schema.clone()
-    } else {
-        json!({"type": "object"})
-    };
-    schema["x-kubernetes-group-version-kind"] = json!([kind_of(resource)]);
-    for field in ["apiVersion", "kind"] {
-        if schema["properties"].get(field).is_none() {
-            schema["properties"][field] = json!({"type": "string"});
-        }
-    }
-    if schema["properties"].get("metadata").is_none() {
-        schema["properties"]["metadata"] = json!({"type": "object"});
-    }
-    schema
 }

@@ -222,7 +222,7 @@ fn server_side_apply(shared: &Shared, call: &Call, sent: &Value) -> Result<Answe
         return Err(Failure::not_found(resource, call.name()));
     }
     let merged = apply::apply(
-        &resource.kind,
+        resource.kind_to_apply(),
         current.as_ref().map(|current| &current.value),
         &applied,
         call.query.text("fieldManager"),

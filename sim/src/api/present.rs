@@ -12,7 +12,7 @@ use super::request::Form;
 use super::resources::Resource;
 use super::status::Failure;
 use super::store::{Stored, to_json};
-use super::{events, table};
+use super::{custom, events, table};
 
 /// How to show objects of one kind to one client.
 #[derive(Clone, Debug)]
@@ -70,13 +70,19 @@ impl Presentation {
         })
     }
 
+    /// Whether objects are shown just as they are stored.
+    pub(crate) fn is_as_stored(&self, resource: &Resource) -> bool {
+        let is_plain = matches!(self.form, Form::Plain | Form::Yaml);
+        let stored_as = resource.custom.as_ref().map(|custom| &custom.stored_as);
+        is_plain
+            && resource.group != "events.k8s.io"
+            && stored_as.is_none_or(|version| *version == resource.group_version())
+    }
+
     /// One object.
     pub(crate) fn object(&self, resource: &Resource, object: &Stored) -> Result<Bytes, Failure> {
         match self.form {
-            Form::Plain | Form::Yaml if resource.group == "events.k8s.io" => {
-                Ok(to_json(&events::to_new(&object.value)))
-            }
-            Form::Plain | Form::Yaml => Ok(object.json()),
+            Form::Plain | Form::Yaml => Ok(plain(resource, object)),
             Form::Partial => Ok(to_json(&partial(&object.value))),
             Form::PartialList => Err(Failure::not_acceptable(format!(
                 "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{})",
@@ -101,10 +107,7 @@ impl Presentation {
             Form::Table { .. } => self.table_event(resource, &object.value, is_first),
             // In a watch the form of a list means its items.
             Form::Partial | Form::PartialList => to_json(&partial(&object.value)),
-            Form::Plain | Form::Yaml if resource.group == "events.k8s.io" => {
-                to_json(&events::to_new(&object.value))
-            }
-            Form::Plain | Form::Yaml => object.json(),
+            Form::Plain | Form::Yaml => plain(resource, object),
         }
     }
 
@@ -240,7 +243,7 @@ fn plain_list(list: &List, mut metadata: Value) -> Bytes {
             }
             bytes.put(to_json(&value));
         } else if resource.is_custom() {
-            bytes.put(object.json());
+            bytes.put(plain(resource, object));
         } else {
             bytes.put(object.item_json());
         }
@@ -254,7 +257,15 @@ pub(crate) fn view<'a>(resource: &Resource, value: &'a Value) -> Cow<'a, Value> 
     if resource.group == "events.k8s.io" {
         Cow::Owned(events::to_new(value))
     } else {
-        Cow::Borrowed(value)
+        custom::in_version(resource, value)
+    }
+}
+
+/// A whole object; what is stored in the form that is asked for is written only once.
+fn plain(resource: &Resource, object: &Stored) -> Bytes {
+    match view(resource, &object.value) {
+        Cow::Borrowed(_) => object.json(),
+        Cow::Owned(value) => to_json(&value),
     }
 }
 

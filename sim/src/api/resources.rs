@@ -3,10 +3,13 @@
 //! In: a group, version and plural from a URL. Out: an [`Arc<Resource>`]. Custom resources come and go with their
 //! definitions; the built-in ones are listed in [`built_in`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::apply;
 use super::custom::Custom;
+use super::openapi::Document;
 
 mod built_in;
 
@@ -72,6 +75,8 @@ pub(crate) enum Offer {
 pub(crate) struct Registry {
     by_path: BTreeMap<(String, String, String), Arc<Resource>>,
     group_order: Vec<String>,
+    /// The OpenAPI documents by group version, written when somebody asks.
+    documents: BTreeMap<String, OnceLock<Document>>,
 }
 
 use Subresource::{Binding, Eviction, Finalize, Scale, Status, Token};
@@ -94,6 +99,19 @@ impl Resource {
         qualify(&self.kind, &self.group)
     }
 
+    /// Whether this is a built-in kind; custom kinds of other groups may have the same name.
+    pub(crate) fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+
+    /// The kind as apply sees it.
+    pub(crate) fn kind_to_apply(&self) -> apply::Kind<'_> {
+        apply::Kind {
+            name: &self.kind,
+            schema: self.custom.as_ref().map(|custom| &custom.schema),
+        }
+    }
+
     /// Whether the kind has this subresource.
     pub(crate) fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
@@ -106,10 +124,11 @@ impl Resource {
 
     /// Whether PUT to a name that is free creates the object.
     pub(crate) fn is_created_by_put(&self) -> bool {
-        matches!(
-            self.kind.as_str(),
-            "Service" | "Endpoints" | "Lease" | "Event" | "LimitRange"
-        ) || self.group == "rbac.authorization.k8s.io"
+        !self.is_custom()
+            && (matches!(
+                self.kind.as_str(),
+                "Service" | "Endpoints" | "Lease" | "Event" | "LimitRange"
+            ) || self.group == "rbac.authorization.k8s.io")
     }
 
     /// Whether a finished deletion answers with the object; the others answer with a Status.
@@ -225,6 +244,7 @@ impl Registry {
         let mut registry = Self {
             by_path: BTreeMap::new(),
             group_order: Vec::new(),
+            documents: BTreeMap::new(),
         };
         for resource in built_in::resources() {
             registry.insert(Arc::new(resource));
@@ -242,6 +262,8 @@ impl Registry {
             resource.version.clone(),
             resource.plural.clone(),
         );
+        self.documents
+            .insert(resource.group_version(), OnceLock::new());
         self.by_path.insert(path, resource);
     }
 
@@ -249,6 +271,11 @@ impl Registry {
     pub(crate) fn remove(&mut self, group: &str, plural: &str) {
         self.by_path
             .retain(|(in_group, _, name), _| in_group != group || name != plural);
+        for (name, document) in &mut self.documents {
+            if name.split('/').next() == Some(group) {
+                *document = OnceLock::new();
+            }
+        }
         if !self.has_group(group) {
             self.group_order.retain(|known| known != group);
         }
@@ -293,6 +320,14 @@ impl Registry {
             .filter(|(path, _)| of_version(path))
             .map(|(_, one)| one.clone())
             .collect()
+    }
+
+    /// The OpenAPI document of a group version that is served.
+    pub(crate) fn document(&self, group: &str, version: &str) -> Cow<'_, Document> {
+        match self.documents.get(&group_version(group, version)) {
+            Some(kept) => Cow::Borrowed(kept.get_or_init(|| Document::of(self, group, version))),
+            None => Cow::Owned(Document::of(self, group, version)),
+        }
     }
 
     /// All of them.

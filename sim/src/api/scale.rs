@@ -76,7 +76,7 @@ fn store(
             &[cause],
         ));
     }
-    let mut object = current.value.clone();
+    let mut object = super::present::view(call.resource(), &current.value).into_owned();
     custom::set_at_path(&mut object, paths(call.resource()).0, json!(replicas));
     let sent_version = text(scale, "/metadata/resourceVersion");
     object["metadata"]["resourceVersion"] = json!(sent_version);

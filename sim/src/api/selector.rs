@@ -186,7 +186,14 @@ fn check_field(resource: &Resource, field: &str) -> Result<(), String> {
         ],
         _ => &[],
     };
-    if matches!(field, "metadata.name" | "metadata.namespace") || extra.contains(&field) {
+    let is_selectable = resource.custom.as_ref().is_some_and(|custom| {
+        let mut paths = custom.selectable_paths.iter();
+        paths.any(|path| path.trim_start_matches('.') == field)
+    });
+    if matches!(field, "metadata.name" | "metadata.namespace")
+        || extra.contains(&field)
+        || is_selectable
+    {
         return Ok(());
     }
     if extra.is_empty() && !resource.is_custom() {

@@ -1,5 +1,6 @@
 //! What all requests share: the objects, the kinds, the seeded randomness; and who may ask.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub options: Options,
     /// Who asked for what.
     pub log: RequestLog,
+    /// Watches that were ended because their clients read too slowly.
+    pub watches_cut: AtomicU64,
 }
 
 /// What changes.
@@ -38,6 +41,8 @@ pub(crate) struct State {
     pub random: SmallRng,
     /// Where cluster IPs come from.
     pub service_range: Ipv4Net,
+    /// Whether addresses of this machine alone may be endpoints.
+    pub allows_loopback: bool,
 }
 
 /// The letters of generated names: no vowels, so no words; nothing that looks like something else.
@@ -58,12 +63,14 @@ impl Shared {
             registry,
             random: SmallRng::seed_from_u64(options.seed),
             service_range: options.service_range,
+            allows_loopback: options.allows_loopback,
         };
         let clock = Clock::starting_at(options.epoch);
         Self {
             state: Mutex::new(state),
             clock,
             log: RequestLog::default(),
+            watches_cut: AtomicU64::new(0),
             options,
         }
     }

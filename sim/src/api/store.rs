@@ -57,6 +57,7 @@ pub(crate) struct Change {
     pub previous: Option<Arc<Stored>>,
     /// Whether the object is gone.
     pub is_deletion: bool,
+    line: OnceLock<Bytes>,
 }
 
 /// The history does not reach back to the version that was asked for.
@@ -143,6 +144,7 @@ impl Store {
             object: object.clone(),
             previous,
             is_deletion: false,
+            line: OnceLock::new(),
         };
         collection.record(change, self.history_max);
         object
@@ -160,6 +162,7 @@ impl Store {
             object: object.clone(),
             previous: Some(previous),
             is_deletion: true,
+            line: OnceLock::new(),
         };
         collection.record(change, self.history_max);
         Some(object)
@@ -240,6 +243,21 @@ impl Collection {
             }
         }
         self.news.send_replace(version);
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// The change as a line of a watch without a selector; written once, however many watch.
+    pub(crate) fn line(&self, write: impl FnOnce(&str, &[u8]) -> Bytes) -> Bytes {
+        let kind = match (self.is_deletion, &self.previous) {
+            (true, _) => "DELETED",
+            (false, Some(_)) => "MODIFIED",
+            (false, None) => "ADDED",
+        };
+        let line = self.line.get_or_init(|| write(kind, &self.object.json()));
+        line.clone()
     }
 }
 

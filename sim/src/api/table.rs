@@ -112,8 +112,9 @@ impl Column {
     }
 }
 
+/// The name; empty for a bookmark, which has none.
 fn name(object: &Value) -> Value {
-    object["metadata"]["name"].clone()
+    Value::from(object["metadata"]["name"].as_str().unwrap_or_default())
 }
 
 /// The time since an object was made.

@@ -1,23 +1,31 @@
 //! What an API server refuses in an object, in its words and in its order.
 //!
 //! In: an object with its defaults filled in; for a change also the object as it was. Out: the causes of a 422, none
-//! when the object is good. Pure. One deviation is decided: EndpointSlices and Endpoints may hold loopback addresses,
-//! because the pods of a local cluster have them. What depends on other objects is admission's.
+//! when the object is good. Pure. What depends on other objects is admission's.
 
 mod cluster;
+mod definition;
 mod ingress;
+mod lists;
 mod metadata;
 mod names;
 mod pod;
 mod service;
+mod structural;
 mod workload;
 
 use serde_json::Value;
 
+pub(crate) use definition::{Approval, approval};
 pub use names::name_faults;
+pub(crate) use names::{is_label, is_subdomain};
+pub(crate) use structural::has_rules;
 
 /// Causes beyond this many are not listed.
 const CAUSES_MAX: usize = 1000;
+
+/// What is wrong with 127.0.0.1 anywhere but in a local cluster, whose pods and Services have such addresses.
+const LOOPBACK: &str = "may not be in the loopback range (127.0.0.0/8, ::1/128)";
 
 /// One fault of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,15 @@ pub struct Cause {
     pub message: String,
     /// Where: `spec.rules[0].http.paths[0].path`.
     pub field: String,
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// Whether nothing is wrong but that an address is one of this machine's own.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.message.ends_with(LOOPBACK)
+    }
 }
 
 /// The faults of an object that is to be created.
@@ -45,6 +62,21 @@ pub fn update(kind: &str, old: &Value, new: &Value) -> Vec<Cause> {
     metadata::update(old, new, &mut causes);
     metadata::update(old, new, &mut causes);
     body(kind, Some(old), new, &mut causes);
+    causes.list
+}
+
+/// The faults of the metadata of a new custom object.
+pub(crate) fn new_metadata(object: &Value) -> Vec<Cause> {
+    let mut causes = Causes::default();
+    metadata::create("", object, &mut causes);
+    causes.list
+}
+
+/// The faults of the metadata of a changed custom object.
+pub(crate) fn changed_metadata(old: &Value, new: &Value) -> Vec<Cause> {
+    let mut causes = Causes::default();
+    metadata::update(old, new, &mut causes);
+    metadata::update(old, new, &mut causes);
     causes.list
 }
 

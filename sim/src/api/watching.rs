@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -230,6 +231,12 @@ impl Watcher {
         let changes = match changes {
             Ok(changes) => changes,
             Err(too_old) => {
+                if !self.is_first {
+                    // It was up to date once: its client has read too slowly since.
+                    self.shared.watches_cut.fetch_add(1, Ordering::Relaxed);
+                    let resource = self.resource.qualified();
+                    tracing::warn!(reason = "slow_client", resource, "a watch was ended");
+                }
                 let message = format!(
                     "too old resource version: {} ({})",
                     self.seen, too_old.floor
@@ -258,7 +265,12 @@ impl Watcher {
             .previous
             .as_ref()
             .filter(|object| self.selector.matches(&object.value));
-        let line = if change.is_deletion {
+        let is_whole = self.presentation.is_as_stored(&self.resource);
+        let line = if is_whole && self.selector.is_empty() {
+            // What most watchers want is written once for all of them.
+            self.is_first = false;
+            Some(change.line(written))
+        } else if change.is_deletion {
             before.map(|_| self.line("DELETED", &change.object))
         } else {
             match (before, self.selector.matches(&change.object.value)) {

@@ -86,6 +86,7 @@ pub(crate) fn create_object(
         let nothing = json!({});
         record(shared, call, &nothing, &mut object, operation.manager);
     }
+    custom::to_stored(resource, &mut object);
     if call.query.is_dry_run() {
         let mut made = Stored::new(object, 0);
         if let Some(fields) = made.value["metadata"].as_object_mut() {
@@ -142,7 +143,7 @@ pub(crate) fn replace(
     operation: &Operation<'_>,
 ) -> Result<Arc<Stored>, Failure> {
     let resource = call.resource();
-    let old = &current.value;
+    let old = &*custom::in_version(resource, &current.value);
     metadata::check_version(resource, call.name(), current, &object)?;
     metadata::keep_system_fields(old, &mut object);
     keep_other_part(resource, call.target.subresource, old, &mut object);
@@ -162,7 +163,8 @@ pub(crate) fn replace(
         record(shared, call, old, &mut object, operation.manager);
     }
     object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-    if metadata::same_but_for_times(old, &object) {
+    custom::to_stored(resource, &mut object);
+    if metadata::same_but_for_times(&current.value, &object) {
         return Ok(current.clone());
     }
     if call.query.is_dry_run() {
@@ -171,7 +173,7 @@ pub(crate) fn replace(
     let key = store::key(call.namespace(), call.name());
     if metadata::is_deletion_complete(resource, &object) {
         state.store.remove(&resource.storage, &key);
-        custom::removed(state, resource, old);
+        custom::removed(shared, state, resource, old);
         return Ok(Arc::new(Stored::new(object, current.version)));
     }
     let stored = state.store.put(&resource.storage, &key, object);
@@ -198,7 +200,7 @@ fn prepare_kind(resource: &Resource, object: &mut Value) {
     let Some(fields) = object.as_object_mut() else {
         return;
     };
-    if resource.has(Subresource::Status) && resource.kind != "Node" {
+    if resource.has(Subresource::Status) && !resource.is("", "Node") {
         fields.remove("status");
     }
     if resource.generation() != Generation::Never {
@@ -219,10 +221,11 @@ fn check_new(
     name: &str,
     object: &Value,
 ) -> Result<(), Failure> {
-    let causes = match &resource.custom {
-        Some(custom) => custom::validate(custom, object),
+    let mut causes = match &resource.custom {
+        Some(custom) => custom::validate(custom, None, object),
         None => validate::create(&resource.kind, &super::present::view(resource, object)),
     };
+    causes.retain(|cause| !(state.allows_loopback && cause.is_loopback()));
     if causes.is_empty() {
         return admission::validate_new(state, resource, name, object);
     }
@@ -237,15 +240,12 @@ fn check_changed(
     object: &Value,
 ) -> Result<(), Failure> {
     let view = |value| super::present::view(resource, value);
-    let causes = match (&resource.custom, call.target.subresource) {
-        (Some(custom), _) => {
-            let mut causes = metadata::changes(old, object);
-            causes.extend(custom::validate(custom, object));
-            causes
-        }
+    let mut causes = match (&resource.custom, call.target.subresource) {
+        (Some(custom), _) => custom::validate(custom, Some(old), object),
         (None, Some(Subresource::Status)) => validate::status(&resource.kind, old, object),
         (None, _) => validate::update(&resource.kind, &view(old), &view(object)),
     };
+    causes.retain(|cause| !(state.allows_loopback && cause.is_loopback()));
     if causes.is_empty() {
         return admission::validate_changed(state, resource, call.name(), old, object);
     }
@@ -307,7 +307,7 @@ fn keep_other_part(
             object["metadata"] = metadata;
             match (status, object.as_object_mut()) {
                 (Some(mut status), _) => {
-                    if resource.kind == "Pod" && status.get("qosClass").is_none() {
+                    if resource.is("", "Pod") && status.get("qosClass").is_none() {
                         status["qosClass"] = old["status"]["qosClass"].clone();
                     }
                     object["status"] = status;
@@ -331,7 +331,7 @@ fn keep_other_part(
             if resource.has(Subresource::Status) {
                 restore(object, "status");
             }
-            if resource.kind == "Namespace" {
+            if resource.is("", "Namespace") {
                 restore(object, "spec");
             }
         }
@@ -360,9 +360,8 @@ fn raise_generation(resource: &Resource, old: &Value, object: &mut Value) {
 
 fn record(shared: &Shared, call: &Call, old: &Value, object: &mut Value, manager: &str) {
     let resource = call.resource();
-    // Custom kinds have no type table; apply reads the structure from the object.
     apply::record_update(
-        &resource.kind,
+        resource.kind_to_apply(),
         old,
         object,
         manager,

@@ -48,7 +48,11 @@ impl Control {
 
         let identity = tls::identity(&[settings.api_address.ip()])
             .map_err(|error| UpError::Certificate(error.to_string()))?;
-        let server = Server::new(api::Options::new(token.clone(), seed));
+        let server = Server::new(api::Options {
+            // Without pods there is nothing whose addresses would need the exception.
+            allows_loopback: settings.content != Content::ApiOnly,
+            ..api::Options::new(token.clone(), seed)
+        });
         if let Some(path) = &settings.request_log {
             server
                 .log_requests_in(path)

@@ -6,9 +6,9 @@
 use serde_json::Value;
 
 use super::set::Set;
-use super::typed::{Typed, Whole, key_step};
+use super::typed::{Typed, Whole};
 
-impl Typed {
+impl Typed<'_> {
     /// The value with everything that is applied.
     pub(super) fn merged(self, live: &Value, applied: &Value) -> Value {
         match (self.whole(), live, applied) {
@@ -33,7 +33,7 @@ impl Typed {
     /// The step to an item of a list of this type.
     fn step(self, item: &Value) -> Option<String> {
         match self.whole() {
-            Whole::Keyed(keys) => key_step(keys, item),
+            Whole::Keyed(keys) => self.key_step(&keys, item),
             Whole::Values => Some(format!("v:{item}")),
             Whole::Atomic | Whole::Members => None,
         }

@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::Kind;
 use super::set::{Changes, Set};
 use crate::api::schema::types::{Field, ListKind, Scalar, Shape, Struct, types};
 
 /// The type of a value.
 #[derive(Clone, Copy)]
-pub(super) enum Typed {
-    /// A custom object: metadata is known, the rest is free.
-    Custom,
+pub(super) enum Typed<'a> {
+    /// A custom object: metadata is known, the rest is what its schema says, if there is one.
+    Custom(Option<&'a Value>),
+    /// A part of a custom object.
+    Schema(&'a Value),
     /// Anything: maps have members, lists are taken whole.
     Free,
     Struct(&'static Struct),
@@ -22,35 +25,39 @@ pub(super) enum Typed {
 }
 
 /// How a value is owned.
-pub(super) enum Whole {
+pub(super) enum Whole<'a> {
     /// As one thing.
     Atomic,
     /// Member by member.
     Members,
     /// Item by item, told apart by these fields.
-    Keyed(&'static [&'static str]),
+    Keyed(Vec<&'a str>),
     /// Item by item, told apart by value.
     Values,
 }
 
 // === impl Typed ===
 
-impl Typed {
+impl<'a> Typed<'a> {
     /// The type of an object.
-    pub(super) fn root(kind: &str, object: &Value) -> Self {
-        types().of(kind, object).map_or(Self::Custom, Self::Struct)
+    pub(super) fn root(kind: Kind<'a>, object: &Value) -> Self {
+        let known = types()
+            .of(kind.name, object)
+            .filter(|_| kind.schema.is_none());
+        known.map_or(Self::Custom(kind.schema), Self::Struct)
     }
 
     /// How a value of this type is owned.
-    pub(super) fn whole(self) -> Whole {
+    pub(super) fn whole(self) -> Whole<'a> {
         match self {
-            Self::Custom | Self::Free => Whole::Members,
+            Self::Custom(_) | Self::Free => Whole::Members,
+            Self::Schema(schema) => whole_by_schema(schema),
             Self::Struct(of) if of.atomic => Whole::Atomic,
             Self::Struct(_) => Whole::Members,
             Self::Field(field) if field.list == ListKind::Atomic => Whole::Atomic,
             Self::Field(field) => match (&field.shape, field.list) {
                 (Shape::List(_) | Shape::WrappedList(_), ListKind::Keys(keys)) => {
-                    Whole::Keyed(keys)
+                    Whole::Keyed(keys.to_vec())
                 }
                 (Shape::List(_) | Shape::WrappedList(_), ListKind::Set) => Whole::Values,
                 (shape, _) => Self::Shape(shape).whole(),
@@ -66,10 +73,11 @@ impl Typed {
     /// The type of a member.
     pub(super) fn member(self, name: &str) -> Self {
         match self {
-            Self::Custom if name == "metadata" => types()
+            Self::Custom(_) if name == "metadata" => types()
                 .get("meta.ObjectMeta")
                 .map_or(Self::Free, Self::Struct),
-            Self::Custom | Self::Free => Self::Free,
+            Self::Custom(Some(schema)) | Self::Schema(schema) => member_by_schema(schema, name),
+            Self::Custom(None) | Self::Free => Self::Free,
             Self::Struct(of) => of.fields.get(name).map_or(Self::Free, Self::Field),
             Self::Field(field) => Self::Shape(&field.shape).member(name),
             Self::Shape(Shape::Struct(of)) => types()
@@ -85,7 +93,10 @@ impl Typed {
         match self {
             Self::Field(field) => Self::Shape(&field.shape).item(),
             Self::Shape(Shape::List(item) | Shape::WrappedList(item)) => Self::Shape(item),
-            Self::Shape(_) | Self::Custom | Self::Free | Self::Struct(_) => Self::Free,
+            Self::Schema(schema) if schema["items"].is_object() => Self::Schema(&schema["items"]),
+            Self::Schema(_) | Self::Shape(_) | Self::Custom(_) | Self::Free | Self::Struct(_) => {
+                Self::Free
+            }
         }
     }
 
@@ -101,7 +112,7 @@ impl Typed {
             (Whole::Keyed(keys), Value::Array(items)) => {
                 let parts = items
                     .iter()
-                    .filter_map(|item| Some((key_step(keys, item)?, (self.item(), item))));
+                    .filter_map(|item| Some((self.key_step(&keys, item)?, (self.item(), item))));
                 Some(parts.collect())
             }
             (Whole::Values, Value::Array(items)) => Some(
@@ -112,6 +123,26 @@ impl Typed {
             ),
             _ => None,
         }
+    }
+
+    /// The step to an item of a keyed list. A key that is left out has its default; without one it is no key.
+    pub(super) fn key_step(self, keys: &[&str], item: &Value) -> Option<String> {
+        let default_of = |key: &str| match (self, key) {
+            (Self::Schema(schema), key) => {
+                let known = &schema["items"]["properties"][key];
+                known.get("default").cloned()
+            }
+            // The only key of a built-in list that can be left out.
+            (_, "protocol") => Some(Value::from("TCP")),
+            _ => None,
+        };
+        let mut found = Map::new();
+        for &key in keys {
+            let given = item.get(key).filter(|value| !value.is_null());
+            let value = given.cloned().or_else(|| default_of(key));
+            found.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
     }
 
     /// The fields of a value that is applied.
@@ -177,7 +208,7 @@ impl Typed {
         let shape = match self {
             Self::Field(field) => Some(&field.shape),
             Self::Shape(shape) => Some(shape),
-            Self::Custom | Self::Free | Self::Struct(_) => None,
+            Self::Custom(_) | Self::Schema(_) | Self::Free | Self::Struct(_) => None,
         };
         let expected = match (shape, value) {
             (_, Value::Null) => return None,
@@ -211,26 +242,43 @@ impl Typed {
     }
 }
 
-fn owned(parts: BTreeMap<String, (Typed, &Value)>) -> BTreeMap<String, (Typed, Value)> {
+fn owned<'a>(parts: BTreeMap<String, (Typed<'a>, &Value)>) -> BTreeMap<String, (Typed<'a>, Value)> {
     parts
         .into_iter()
         .map(|(step, (typed, value))| (step, (typed, value.clone())))
         .collect()
 }
 
-/// The step to an item of a keyed list. A protocol that is left out is TCP; another key that is left out is no key.
-pub(super) fn key_step(keys: &[&str], item: &Value) -> Option<String> {
-    let mut found = Map::new();
-    for key in keys {
-        match (&item[*key], *key) {
-            (Value::Null, "protocol") => {
-                found.insert("protocol".to_owned(), Value::from("TCP"));
-            }
-            (Value::Null, _) => {}
-            (value, key) => {
-                found.insert(key.to_owned(), value.clone());
-            }
-        }
+fn whole_by_schema(schema: &Value) -> Whole<'_> {
+    if schema["x-kubernetes-map-type"] == "atomic" {
+        return Whole::Atomic;
     }
-    (!found.is_empty()).then(|| format!("k:{}", Value::Object(found)))
+    if schema["type"] != "array" {
+        return Whole::Members;
+    }
+    match schema["x-kubernetes-list-type"].as_str() {
+        Some("map") => {
+            let keys = schema["x-kubernetes-list-map-keys"].as_array();
+            let keys = keys.into_iter().flatten().filter_map(Value::as_str);
+            Whole::Keyed(keys.collect())
+        }
+        Some("set") => Whole::Values,
+        _ => Whole::Atomic,
+    }
+}
+
+fn member_by_schema<'a>(schema: &'a Value, name: &str) -> Typed<'a> {
+    if name == "metadata" && schema["x-kubernetes-embedded-resource"] == true {
+        return types()
+            .get("meta.ObjectMeta")
+            .map_or(Typed::Free, Typed::Struct);
+    }
+    let known = &schema["properties"][name];
+    if known.is_object() {
+        Typed::Schema(known)
+    } else if schema["additionalProperties"].is_object() {
+        Typed::Schema(&schema["additionalProperties"])
+    } else {
+        Typed::Free
+    }
 }

@@ -52,6 +52,10 @@ pub(crate) struct Field {
     pub(crate) merge_key: Option<&'static str>,
     /// Strategic merge: `$retainKeys` is expected here.
     pub(crate) retain_keys: bool,
+    /// OpenAPI: must be there.
+    pub(crate) required: bool,
+    /// OpenAPI: these values and no others; empty when any will do.
+    pub(crate) allowed: &'static str,
 }
 
 /// What a value looks like.
@@ -223,6 +227,8 @@ impl Field {
             list: ListKind::Unmarked,
             merge_key: None,
             retain_keys: false,
+            required: false,
+            allowed: "",
         };
         for flag in flags {
             match flag.split_once('=').unwrap_or((flag, "")) {
@@ -236,6 +242,8 @@ impl Field {
                 }
                 ("merge", key) => field.merge_key = Some(key),
                 ("retain", _) => field.retain_keys = true,
+                ("required", _) => field.required = true,
+                ("enum", values) => field.allowed = values,
                 (other, _) => panic!("the table knows no flag {other}"),
             }
         }

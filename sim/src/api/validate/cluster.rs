@@ -20,7 +20,7 @@ pub(super) fn body(kind: &str, old: Option<&Value>, new: &Value, causes: &mut Ca
         "Node" => node(old, new, causes),
         "Lease" => lease(new, causes),
         "Event" => event(old, new, causes),
-        "CustomResourceDefinition" => definition(new, causes),
+        "CustomResourceDefinition" => super::definition::definition(old, new, causes),
         "RoleBinding" | "ClusterRoleBinding" => {
             if let Some(old) = old
                 && old["roleRef"] != new["roleRef"]
@@ -249,94 +249,6 @@ fn new_event(event: &Value, causes: &mut Causes) {
             &format!("has invalid value: {}", text(&event["type"])),
         );
     }
-}
-
-fn definition(object: &Value, causes: &mut Causes) {
-    let spec = &object["spec"];
-    let wanted = format!(
-        "{}.{}",
-        text(&spec["names"]["plural"]),
-        text(&spec["group"])
-    );
-    if text(&object["metadata"]["name"]) != wanted {
-        causes.invalid(
-            "metadata.name",
-            &object["metadata"]["name"],
-            "must be spec.names.plural+\".\"+spec.group",
-        );
-    }
-    if is_empty(&spec["group"]) {
-        causes.required("spec.group", "");
-    }
-    causes.one_of(&spec["scope"], "spec.scope", &["Cluster", "Namespaced"]);
-    let versions = items(&spec["versions"]);
-    let stored = versions
-        .iter()
-        .filter(|version| version["storage"] == true)
-        .count();
-    if stored != 1 {
-        causes.invalid_text(
-            "spec.versions",
-            &internal_versions(versions),
-            "must have exactly one version marked as storage version",
-        );
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let field = format!("spec.versions[{index}]");
-        causes.each_invalid(
-            &format!("{field}.name"),
-            text(&version["name"]),
-            names::label(text(&version["name"])),
-        );
-        if version["schema"]["openAPIV3Schema"].is_null() {
-            causes.required(format!("{field}.schema.openAPIV3Schema"), "");
-        } else if is_empty(&version["schema"]["openAPIV3Schema"]["type"]) {
-            let at = if versions.len() == 1 {
-                "spec.validation".to_owned()
-            } else {
-                format!("{field}.schema")
-            };
-            causes.required(
-                format!("{at}.openAPIV3Schema.type"),
-                "must not be empty at the root",
-            );
-        }
-    }
-    for member in ["plural", "singular", "kind", "listKind"] {
-        let name = text(&spec["names"][member]);
-        if name.is_empty() {
-            causes.required(format!("spec.names.{member}"), "");
-        } else {
-            causes.each_invalid(
-                &format!("spec.names.{member}"),
-                name,
-                names::label(&name.to_lowercase()),
-            );
-        }
-    }
-    if stored == 0 {
-        causes.invalid(
-            "status.storedVersions",
-            &Value::Null,
-            "must have at least one stored version",
-        );
-    }
-}
-
-/// Versions as the server's inner types show them in a message; the one schema of a single version is kept elsewhere.
-fn internal_versions(versions: &[Value]) -> String {
-    let shown = versions.iter().map(|version| {
-        format!(
-            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":null,\"Subresources\":null,\
-             \"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}",
-            version["name"],
-            version["served"],
-            version["storage"],
-            version["deprecated"] == true,
-            version["deprecationWarning"],
-        )
-    });
-    format!("[{}]", shown.collect::<Vec<_>>().join(","))
 }
 
 /// Of the status of a Namespace.

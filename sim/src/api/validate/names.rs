@@ -6,6 +6,9 @@ use std::net::IpAddr;
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an \
     alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+    character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
+    '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and \
     end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -38,7 +41,8 @@ fn longer_than(text: &str, max: usize, unit: &str) -> Vec<String> {
     }
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether a text is an RFC 1123 label.
+pub(crate) fn is_label(text: &str) -> bool {
     let edge = |byte: Option<&u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
@@ -47,7 +51,8 @@ fn is_label(text: &str) -> bool {
     edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inside)
 }
 
-fn is_subdomain(text: &str) -> bool {
+/// Whether a text is one or more labels with dots between them.
+pub(crate) fn is_subdomain(text: &str) -> bool {
     text.split('.').all(is_label)
 }
 
@@ -67,6 +72,15 @@ pub(super) fn label(text: &str) -> Vec<String> {
         } else {
             LABEL.to_owned()
         });
+    }
+    faults
+}
+
+/// RFC 1035 label: an RFC 1123 label that begins with a letter.
+pub(super) fn label_1035(text: &str) -> Vec<String> {
+    let mut faults = longer_than(text, 63, "characters");
+    if !is_label(text) || text.starts_with(|c: char| c.is_ascii_digit()) {
+        faults.push(LABEL_1035.to_owned());
     }
     faults
 }

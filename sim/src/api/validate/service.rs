@@ -56,12 +56,7 @@ pub(super) fn service(old: Option<&Value>, object: &Value, causes: &mut Causes) 
         cluster_addresses(spec, causes);
     }
     for (index, address) in items(&spec["externalIPs"]).iter().enumerate() {
-        plain_address(
-            address,
-            &format!("spec.externalIPs[{index}]"),
-            false,
-            causes,
-        );
+        plain_address(address, &format!("spec.externalIPs[{index}]"), causes);
     }
     causes.one_of(&spec["type"], "spec.type", &TYPES);
     if kind == "ClusterIP" {
@@ -192,8 +187,8 @@ fn traffic_policy(spec: &Value, kind: &str, causes: &mut Causes) {
     }
 }
 
-/// An address to which traffic can be sent. `may_be_loopback` is the deviation that a local cluster needs.
-fn plain_address(address: &Value, field: &str, may_be_loopback: bool, causes: &mut Causes) {
+/// An address to which traffic can be sent.
+fn plain_address(address: &Value, field: &str, causes: &mut Causes) {
     let parsed = match names::address(text(address)) {
         Ok(parsed) => parsed,
         Err(why) => return causes.invalid(field, address, why),
@@ -213,12 +208,8 @@ fn plain_address(address: &Value, field: &str, may_be_loopback: bool, causes: &m
             &format!("may not be unspecified ({parsed})"),
         );
     }
-    if parsed.is_loopback() && !may_be_loopback {
-        causes.invalid(
-            field,
-            address,
-            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-        );
+    if parsed.is_loopback() {
+        causes.invalid(field, address, super::LOOPBACK);
     }
     if is_link_local {
         causes.invalid(
@@ -303,7 +294,7 @@ fn slice_endpoint(endpoint: &Value, address_type: &str, field: &str, causes: &mu
                 address,
                 "must be an IPv6 address",
             ),
-            ("IPv4" | "IPv6", _) => plain_address(address, &at, true, causes),
+            ("IPv4" | "IPv6", _) => plain_address(address, &at, causes),
             _ => {}
         }
     }
@@ -324,7 +315,7 @@ pub(super) fn endpoints(object: &Value, causes: &mut Causes) {
         for (list, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
             for (index, address) in addresses.iter().enumerate() {
                 let at = format!("{field}.{list}[{index}].ip");
-                plain_address(&address["ip"], &at, true, causes);
+                plain_address(&address["ip"], &at, causes);
                 if names::address(text(&address["ip"])).is_err() {
                     causes.invalid(at, &address["ip"], "must be a valid IP address");
                 }

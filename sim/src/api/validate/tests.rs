@@ -38,10 +38,16 @@ fn bodies_are_refused_with_the_causes_of_a_real_server() {
 }
 
 #[test]
-fn loopback_addresses_are_accepted_in_slices_and_refused_in_services() {
-    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "a"}, "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.1.2.3"]}], "ports": null});
-    assert_eq!(create("EndpointSlice", &slice), []);
+fn loopback_addresses_are_told_from_other_faults() {
+    let slice = |address: &str| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "a"},
+        "addressType": "IPv4", "endpoints": [{"addresses": [address]}], "ports": null})
+    };
+    for (address, is_loopback) in [("127.1.2.3", true), ("0.0.0.0", false)] {
+        let causes = create("EndpointSlice", &slice(address));
+        let found: Vec<bool> = causes.iter().map(Cause::is_loopback).collect();
+        assert_eq!(found, [is_loopback], "{address}");
+    }
 }
 
 #[test]

@@ -10,15 +10,15 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use jiff::Timestamp;
 
-use super::call::{Answer, Call, User};
+use super::call::{Answer, Call, Content, User};
 use super::log::Entry;
 use super::request::{Form, Query, Route, Target};
 use super::resources::{Offer, Subresource};
 use super::state::Shared;
 use super::status::Failure;
 use super::{
-    deletion, discovery, openapi, parameters, patching, pods, read, request, review, scale, token,
-    watching, write,
+    deletion, discovery, metadata, openapi, parameters, patching, pods, read, request, review,
+    scale, token, watching, write,
 };
 
 /// What came of a request.
@@ -285,19 +285,21 @@ fn check_verb(call: &Call, verb: &str) -> Result<(), Failure> {
     }
 }
 
+/// When a request came, and when its answer was known.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    pub received: Timestamp,
+    pub answered: Timestamp,
+}
+
 /// The entry of a request in the log.
-pub(crate) fn entry(
-    parts: &Parts,
-    time: Timestamp,
-    user: &str,
-    call: Option<&Call>,
-    code: u16,
-) -> Entry {
+pub(crate) fn entry(parts: &Parts, times: Times, outcome: &Outcome, code: u16) -> Entry {
     let agent = agent(parts).to_owned();
-    let Some(call) = call else {
+    let Some(call) = &outcome.call else {
         return Entry {
-            time,
-            user: user.to_owned(),
+            received: times.received,
+            time: times.answered,
+            user: outcome.user.clone(),
             agent,
             verb: parts.method.as_str().to_lowercase(),
             group: String::new(),
@@ -309,7 +311,8 @@ pub(crate) fn entry(
     };
     let resource = call.resource();
     Entry {
-        time,
+        received: times.received,
+        time: times.answered,
         user: call.user.name.clone(),
         agent,
         verb: verb(&call.method, &call.target, &call.query).to_owned(),
@@ -319,7 +322,18 @@ pub(crate) fn entry(
             None => resource.plural.clone(),
         },
         namespace: call.namespace().unwrap_or_default().to_owned(),
-        name: call.name().to_owned(),
+        name: match (call.name(), &outcome.answer) {
+            // A create names its object only in the answer.
+            ("", Ok(answer)) => created_name(answer).unwrap_or_default(),
+            (name, _) => name.to_owned(),
+        },
         code,
     }
+}
+
+fn created_name(answer: &Answer) -> Option<String> {
+    let Content::Object(object) = &answer.content else {
+        return None;
+    };
+    Some(metadata::name_of(&object.value).to_owned())
 }

@@ -17,6 +17,8 @@ const ENTRIES_MAX: usize = 16_384;
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
+    /// When the request came.
+    pub received: jiff::Timestamp,
     /// When the answer was known.
     pub time: jiff::Timestamp,
     /// Who asked; empty when the token is unknown.

@@ -131,6 +131,7 @@ where
 
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let received = shared.clock.now();
     let body = match tokio::time::timeout(
         BODY_TIMEOUT,
         Limited::new(body, BODY_BYTES_MAX).collect(),
@@ -153,13 +154,13 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         },
     };
     let code = present::code(&outcome.answer);
-    shared.log.add(dispatch::entry(
-        &parts,
-        shared.clock.now(),
-        &outcome.user,
-        outcome.call.as_ref(),
-        code,
-    ));
+    let times = dispatch::Times {
+        received,
+        answered: shared.clock.now(),
+    };
+    shared
+        .log
+        .add(dispatch::entry(&parts, times, &outcome, code));
     let takes_gzip = takes_gzip(parts.headers.get(ACCEPT_ENCODING));
     let is_pretty = is_pretty(&parts);
     let deprecation = outcome

@@ -1,4 +1,4 @@
-//! The controllers of the cluster: scheduler, ReplicaSet, Deployment, EndpointSlice, namespace, ServiceAccount, root
+//! The controllers of the cluster: scheduler, ReplicaSet, Deployment, DaemonSet, Endpoints, EndpointSlice, disruption, namespace, ServiceAccount, root
 //! certificate, node taints, garbage.
 //!
 //! In: the objects of an API server, through a kube client and nothing else. Out: writes through the same client. Each
@@ -6,26 +6,37 @@
 //! time, in simulated time, and on any API server. Time comes from tokio, random numbers from one seed, and everything
 //! that is iterated has an order. An actor that has nothing to do waits for its watches and costs nothing.
 
+mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
+mod endpoints;
 mod event;
+mod expectations;
 mod garbage;
 mod namespace;
 mod node_taint;
 mod owner;
+mod placement;
 mod pod;
+mod pod_control;
 mod queue;
 mod replica_set;
+mod request_rate;
 mod root_certificate;
 mod scheduler;
+mod service;
 mod service_account;
 mod store;
+mod template_hash;
+mod trigger_time;
 pub(crate) mod watch;
 mod write;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
@@ -35,6 +46,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::account::Account;
+
+pub use self::request_rate::RequestRate;
 
 use self::event::{EventWriter, Recorder};
 use self::store::{Store, Stores};
@@ -50,6 +63,10 @@ pub struct Options {
     pub seed: u64,
     /// The certificates that clients of the API server trust, in PEM: `kube-root-ca.crt` in every namespace.
     pub root_certificates_pem: String,
+    /// How fast each controller may ask the API server.
+    pub requests: RequestRate,
+    /// How long changes of pods are gathered before the slices of their Service are written.
+    pub endpoint_slice_batch_period: Duration,
 }
 
 /// The running actors. They end when this is dropped.
@@ -74,6 +91,8 @@ struct Context {
     stores: Arc<Stores>,
     recorder: Recorder,
     options: Arc<Options>,
+    /// How fast this actor may ask the API server.
+    requests: RequestRate,
 }
 
 /// Starts all actors on the present runtime. Each speaks to the API server as `clients` makes it for its account, so that
@@ -101,14 +120,15 @@ pub fn start_all<E>(
             stores: Arc::clone(&stores),
             recorder: Recorder::new(sender.clone(), writer),
             options: Arc::clone(&options),
+            requests: if account == Account::Scheduler {
+                RequestRate::SCHEDULER
+            } else {
+                options.requests
+            },
         })
     };
     let controller = |name| context(Account::Controller(name));
     actors.spawn("events", event_writer.run());
-    actors.spawn(
-        "deployment",
-        deployment::run(controller("deployment-controller")?),
-    );
     actors.spawn("scheduler", scheduler::run(context(Account::Scheduler)?));
     actors.spawn(
         "namespace",
@@ -129,6 +149,20 @@ pub fn start_all<E>(
     let garbage_rng = SmallRng::seed_from_u64(rng.next_u64());
     let collector = controller("generic-garbage-collector")?;
     actors.spawn("garbage", garbage::run(collector, garbage_rng));
+    start_workloads(&mut actors, controller)?;
+    actors.watch_all(&context(Account::ControllerManager)?, &mut rng);
+    Ok(actors)
+}
+
+/// Starts the controllers of workloads and of who reaches them.
+fn start_workloads<E>(
+    actors: &mut Actors,
+    controller: impl Fn(&'static str) -> Result<Context, E>,
+) -> Result<(), E> {
+    actors.spawn(
+        "deployment",
+        deployment::run(controller("deployment-controller")?),
+    );
     actors.spawn(
         "endpoint_slice",
         endpoint_slice::run(controller("endpointslice-controller")?),
@@ -137,8 +171,33 @@ pub fn start_all<E>(
         "replica_set",
         replica_set::run(controller("replicaset-controller")?),
     );
-    actors.watch_all(&context(Account::ControllerManager)?, &mut rng);
-    Ok(actors)
+    actors.spawn(
+        "daemon_set",
+        daemon_set::run(controller("daemon-set-controller")?),
+    );
+    actors.spawn(
+        "endpoints",
+        endpoints::run(controller("endpoint-controller")?),
+    );
+    actors.spawn(
+        "disruption",
+        disruption::run(controller("disruption-controller")?),
+    );
+    Ok(())
+}
+
+// === impl Options ===
+
+impl Options {
+    /// The settings of a real control plane that is given no arguments.
+    pub fn new(seed: u64, root_certificates_pem: String) -> Self {
+        Self {
+            seed,
+            root_certificates_pem,
+            requests: RequestRate::CONTROLLER,
+            endpoint_slice_batch_period: Duration::ZERO,
+        }
+    }
 }
 
 // === impl Actors ===
@@ -186,8 +245,12 @@ impl Actors {
         self.watch(context, rng, watch::config(), |stores| {
             &stores.endpoint_slices
         });
+        self.watch(context, rng, watch::config(), |stores| &stores.endpoints);
         self.watch(context, rng, watch::config(), |stores| &stores.replica_sets);
         self.watch(context, rng, watch::config(), |stores| &stores.deployments);
+        self.watch(context, rng, watch::config(), |stores| &stores.daemon_sets);
+        self.watch(context, rng, watch::config(), |stores| &stores.revisions);
+        self.watch(context, rng, watch::config(), |stores| &stores.budgets);
         self.watch(context, rng, watch::config(), |stores| {
             &stores.service_accounts
         });

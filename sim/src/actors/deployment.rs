@@ -40,7 +40,7 @@ struct Controller {
 /// Makes the controller listen to the stores, and returns its work, which has no end.
 pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
     let controller = Controller {
-        writer: Writer::new(context.client, CONTROLLER_MANAGER),
+        writer: Writer::new(context.client, CONTROLLER_MANAGER).limited(context.requests),
         recorder: context.recorder.of("deployment-controller"),
         queue: Queue::new(RETRY_DELAY_FIRST),
         stores: context.stores,
@@ -174,7 +174,7 @@ impl Controller {
         }
         let key = Key::of(set);
         let api = self.writer.api::<ReplicaSet>(&key);
-        let other = super::write::timed(api.get(&key.name)).await?;
+        let other = self.writer.send(api.get(&key.name)).await?;
         let is_ours = controller_of(&other.metadata)
             .is_some_and(|owner| Some(&owner.uid) == deployment.metadata.uid.as_ref());
         if is_ours && template_of(&other) == template_of(set) {

@@ -1,25 +1,21 @@
 //! The ReplicaSet controller: keeps as many pods as asked for.
 //!
 //! In: ReplicaSets and pods. Out: pods, and the ReplicaSet's status. The decisions are in [`step`]; this file carries them
-//! out, in batches that double while all goes well.
+//! out.
 
-mod expectations;
 mod rank;
 mod step;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use self::expectations::Expectations;
 use self::step::{Action, Failure, Observed};
-use super::event::{Draft, Recorder};
 use super::owner::{self, controller_of};
+use super::pod_control::{self, PodControl};
 use super::queue::{Queue, work};
 use super::store::{Key, Stores, locked};
 use super::write::{WriteError, Writer, unless_gone};
@@ -31,19 +27,19 @@ const RETRY_DELAY_FIRST: Duration = Duration::from_millis(5);
 
 struct Controller {
     stores: Arc<Stores>,
-    writer: Writer,
-    recorder: Recorder,
+    pods: PodControl,
     queue: Arc<Queue<Key>>,
-    expectations: Arc<Mutex<Expectations>>,
 }
 
 /// Makes the controller listen to the stores, and returns its work, which has no end.
 pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
     let controller = Controller {
-        writer: Writer::new(context.client, CONTROLLER_MANAGER),
-        recorder: context.recorder.of("replicaset-controller"),
+        pods: PodControl {
+            writer: Writer::new(context.client, CONTROLLER_MANAGER).limited(context.requests),
+            recorder: context.recorder.of("replicaset-controller"),
+            expectations: Arc::default(),
+        },
         queue: Queue::new(RETRY_DELAY_FIRST),
-        expectations: Arc::default(),
         stores: context.stores,
     };
     controller.listen();
@@ -61,17 +57,17 @@ pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
 
 impl Controller {
     fn listen(&self) {
-        let (queue, expectations) = (Arc::clone(&self.queue), Arc::clone(&self.expectations));
+        let (queue, expectations) = (Arc::clone(&self.queue), Arc::clone(&self.pods.expectations));
         self.stores.replica_sets.on_change(move |before, after| {
             if let (Some(gone), None) = (before, after) {
                 locked(&expectations).forget(&Key::of(gone));
             }
             queue.add(Key::of(after.or(before).expect("a change has a side")));
         });
-        let (queue, expectations) = (Arc::clone(&self.queue), Arc::clone(&self.expectations));
+        let (queue, expectations) = (Arc::clone(&self.queue), Arc::clone(&self.pods.expectations));
         let stores = Arc::downgrade(&self.stores);
         self.stores.pods.on_change(move |before, after| {
-            note(&mut locked(&expectations), before, after);
+            pod_control::note(&mut locked(&expectations), before, after, owning_set);
             let owners = [before, after].map(|pod| pod.and_then(owning_set));
             for owner in owners.into_iter().flatten() {
                 queue.add(owner);
@@ -89,7 +85,7 @@ impl Controller {
         let Some(replica_set) = self.stores.replica_sets.get(&key) else {
             return Ok(());
         };
-        let is_current = locked(&self.expectations).are_met(&key, Instant::now());
+        let is_current = locked(&self.pods.expectations).are_met(&key, Instant::now());
         let pods = self.stores.pods.list(&key.namespace);
         let replica_sets = self.stores.replica_sets.list(&key.namespace);
         let observed = Observed {
@@ -110,7 +106,7 @@ impl Controller {
         if replica_set.status.as_ref() != Some(&status) {
             let mut changed = ReplicaSet::clone(&replica_set);
             changed.status = Some(status);
-            unless_gone(self.writer.replace_status(&changed).await)?;
+            unless_gone(self.pods.writer.replace_status(&changed).await)?;
         }
         failure.map_or(Ok(()), |(_, error)| Err(error))
     }
@@ -124,22 +120,26 @@ impl Controller {
         match action {
             Action::Adopt(pod) => {
                 let patch = owner::adoption(replica_set, pod::uid(&pod));
-                self.patch(&pod, &patch)
+                self.pods
+                    .patch(&pod, &patch)
                     .await
                     .map_err(|error| (None, error))
             }
             Action::Release(pod) => {
                 let own_uid = replica_set.metadata.uid.as_deref().unwrap_or_default();
                 let patch = owner::release(own_uid, pod::uid(&pod));
-                self.patch(&pod, &patch)
+                self.pods
+                    .patch(&pod, &patch)
                     .await
                     .map_err(|error| (None, error))
             }
             Action::Create(count) => self
-                .create(replica_set, key, count)
+                .pods
+                .create(replica_set, key, &vec![step::new_pod(replica_set); count])
                 .await
                 .map_err(|error| (Some(Failure::new("FailedCreate", &error)), error)),
             Action::Delete(pods) => self
+                .pods
                 .delete(replica_set, key, &pods)
                 .await
                 .map_err(|error| (Some(Failure::new("FailedDelete", &error)), error)),
@@ -149,86 +149,6 @@ impl Controller {
             }
         }
     }
-
-    async fn patch(&self, pod: &Pod, patch: &Value) -> Result<(), WriteError> {
-        let patched = self.writer.patch::<Pod>(&Key::of(pod), patch).await;
-        unless_gone(patched).map(|_| ())
-    }
-
-    /// Creates `count` pods: one, then two, then four …, and stops after a batch with an error, so that a quota or a bad
-    /// template costs few requests.
-    async fn create(&self, set: &ReplicaSet, key: &Key, count: usize) -> Result<(), WriteError> {
-        locked(&self.expectations).expect_creations(key, count, Instant::now());
-        let pod = step::new_pod(set);
-        let (mut left, mut batch) = (count, 1);
-        let mut result = Ok(());
-        while left > 0 && result.is_ok() {
-            let size = batch.min(left);
-            for created in join_all((0..size).map(|_| self.writer.create(&pod))).await {
-                match created {
-                    Ok(pod) => {
-                        let name = pod.metadata.name.unwrap_or_default();
-                        let message = format!("Created pod: {name}");
-                        self.recorder
-                            .record(Draft::normal(set, "SuccessfulCreate", message));
-                    }
-                    Err(error) => {
-                        locked(&self.expectations).creation_seen(key);
-                        // The namespace takes the ReplicaSet with it; there is nothing to complain about.
-                        if !matches!(error, WriteError::NamespaceTerminating) {
-                            let message = format!("Error creating: {error}");
-                            self.recorder
-                                .record(Draft::warning(set, "FailedCreate", message));
-                            result = Err(error);
-                        }
-                    }
-                }
-            }
-            left -= size;
-            batch *= 2;
-        }
-        for _ in 0..left {
-            locked(&self.expectations).creation_seen(key);
-        }
-        result
-    }
-
-    async fn delete(
-        &self,
-        set: &ReplicaSet,
-        key: &Key,
-        pods: &[Arc<Pod>],
-    ) -> Result<(), WriteError> {
-        let uids = pods.iter().map(|pod| pod::uid(pod).to_owned());
-        locked(&self.expectations).expect_deletions(key, uids, Instant::now());
-        let deletions = pods.iter().map(|pod| async move {
-            let pod_key = Key::of(&**pod);
-            let deleted = self.writer.delete::<Pod>(&pod_key, pod::uid(pod)).await;
-            (pod, pod_key, deleted)
-        });
-        let mut result = Ok(());
-        for (pod, pod_key, deleted) in join_all(deletions).await {
-            match deleted {
-                Ok(()) => {
-                    let message = format!("Deleted pod: {}", pod_key.name);
-                    self.recorder
-                        .record(Draft::normal(set, "SuccessfulDelete", message));
-                }
-                // Somebody else deleted it, or it is another pod of this name.
-                Err(WriteError::NotFound | WriteError::Conflict) => {
-                    locked(&self.expectations).deletion_seen(key, pod::uid(pod));
-                }
-                Err(error) => {
-                    locked(&self.expectations).deletion_seen(key, pod::uid(pod));
-                    let message = format!("Error deleting: {error}");
-                    self.recorder
-                        .record(Draft::warning(set, "FailedDelete", message));
-                    result = Err(error);
-                }
-            }
-        }
-        result
-    }
 }
 
 // === impl Failure ===
@@ -237,22 +157,8 @@ impl Failure {
     fn new(reason: &'static str, error: &WriteError) -> Self {
         Self {
             reason,
-            message: error.to_string(),
+            message: error.told(),
         }
-    }
-}
-
-/// Takes what the watch shows off the list of what is expected.
-fn note(expectations: &mut Expectations, before: Option<&Pod>, after: Option<&Pod>) {
-    if before.is_none()
-        && let Some(owner) = after.and_then(owning_set)
-    {
-        expectations.creation_seen(&owner);
-    }
-    let is_going = after.is_none_or(pod::is_terminating);
-    let pod = after.or(before).expect("a change has a side");
-    if is_going && let Some(owner) = owning_set(pod) {
-        expectations.deletion_seen(&owner, pod::uid(pod));
     }
 }
 

@@ -5,6 +5,9 @@
 //! when something changed that could help them.
 
 mod fit;
+mod ports;
+mod resources;
+mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,11 +18,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::Status;
 use serde_json::json;
 
-use self::fit::Placed;
+use self::fit::{Placed, Surroundings};
 use super::event::{Draft, Recorder};
 use super::queue::{Queue, work};
 use super::store::{Key, Store, Stores, locked};
-use super::write::{WriteError, Writer, timed, unless_gone};
+use super::write::{WriteError, Writer, unless_gone};
 use super::{Context, pod};
 use crate::clock::wall_now;
 
@@ -44,7 +47,7 @@ struct Scheduler {
 /// Makes the scheduler listen to the stores, and returns its work, which has no end.
 pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
     let scheduler = Scheduler {
-        writer: Writer::new(context.client, WRITER),
+        writer: Writer::new(context.client, WRITER).limited(context.requests),
         recorder: context.recorder.of(SCHEDULER),
         queue: Queue::new(RETRY_DELAY_FIRST),
         assumed: Mutex::default(),
@@ -52,6 +55,7 @@ pub(crate) fn run(context: Context) -> impl Future<Output = ()> + Send {
     };
     scheduler.listen();
     async move {
+        scheduler.stores.namespaces.synced().await;
         scheduler.stores.nodes.synced().await;
         scheduler.stores.pods.synced().await;
         work("scheduler", &scheduler.queue, |key| {
@@ -77,8 +81,14 @@ impl Scheduler {
             let freed = before.is_some_and(|before| {
                 pod::node_name(before).is_some() && !pod::is_finished(before)
             }) && after.is_none_or(pod::is_finished);
-            if let Some(stores) = stores.upgrade().filter(|_| freed) {
-                add_waiting(&queue, &stores.pods);
+            let Some(stores) = stores.upgrade() else {
+                return;
+            };
+            if freed {
+                add_waiting(&queue, &stores.pods, |_| true);
+            } else if after.is_some_and(|after| moved(before, after)) {
+                // A pod that waits for company, or for the others to be spread.
+                add_waiting(&queue, &stores.pods, topology::looks_at_pods);
             }
         });
         let queue = Arc::clone(&self.queue);
@@ -88,7 +98,7 @@ impl Scheduler {
                 && before.map(offer) != after.map(offer)
                 && let Some(stores) = stores.upgrade()
             {
-                add_waiting(&queue, &stores.pods);
+                add_waiting(&queue, &stores.pods, |_| true);
             }
         });
     }
@@ -108,7 +118,7 @@ impl Scheduler {
                 return Ok(());
             }
             let placed = self.placed(&mut assumed);
-            let chosen = fit::choose(&pod, &self.stores.nodes.all(), &placed);
+            let chosen = self.choose(&pod, &placed);
             if let Ok(node) = &chosen {
                 assumed.insert(pod::uid(&pod).to_owned(), node.clone());
             }
@@ -127,6 +137,15 @@ impl Scheduler {
                 self.explain(&key, &pod, message).await
             }
         }
+    }
+
+    fn choose(&self, pod: &Pod, placed: &[Placed]) -> Result<String, String> {
+        let around = Surroundings {
+            nodes: &self.stores.nodes.all(),
+            placed,
+            namespaces: &self.stores.namespaces.all(),
+        };
+        fit::choose(pod, &around)
     }
 
     /// Where all pods are; forgets the assumptions that the store has caught up with.
@@ -168,7 +187,7 @@ impl Scheduler {
         let api = self.writer.api::<Pod>(key);
         let params = self.writer.post_params();
         let binding = api.create_subresource::<_, Status>("binding", &key.name, &params, &binding);
-        timed(binding).await?;
+        self.writer.send(binding).await?;
         let message = format!("Successfully assigned {key} to {node}");
         self.recorder
             .record(Draft::normal(pod, "Scheduled", message));
@@ -198,10 +217,20 @@ impl Scheduler {
     }
 }
 
-fn add_waiting(queue: &Queue<Key>, pods: &Store<Pod>) {
-    for pod in pods.all().iter().filter(|pod| fit::is_waiting(pod)) {
+fn add_waiting(queue: &Queue<Key>, pods: &Store<Pod>, is_helped: impl Fn(&Pod) -> bool) {
+    let waiting = pods.all();
+    let waiting = waiting.iter().filter(|pod| fit::is_waiting(pod));
+    for pod in waiting.filter(|pod| is_helped(pod)) {
         queue.add(Key::of(&**pod));
     }
+}
+
+/// Whether a pod was bound or has other labels.
+fn moved(before: Option<&Pod>, after: &Pod) -> bool {
+    pod::node_name(after).is_some()
+        && before.is_none_or(|before| {
+            pod::node_name(before).is_none() || before.metadata.labels != after.metadata.labels
+        })
 }
 
 /// What a node offers to pods: heartbeats change nothing of it.

@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use tokio::sync::watch;
 
@@ -37,8 +40,12 @@ pub(crate) struct Stores {
     pub(crate) pods: Store<Pod>,
     pub(crate) services: Store<Service>,
     pub(crate) endpoint_slices: Store<EndpointSlice>,
+    pub(crate) endpoints: Store<Endpoints>,
     pub(crate) replica_sets: Store<ReplicaSet>,
     pub(crate) deployments: Store<Deployment>,
+    pub(crate) daemon_sets: Store<DaemonSet>,
+    pub(crate) revisions: Store<ControllerRevision>,
+    pub(crate) budgets: Store<PodDisruptionBudget>,
     pub(crate) service_accounts: Store<ServiceAccount>,
     /// Only the ConfigMaps named `kube-root-ca.crt`.
     pub(crate) root_certificates: Store<ConfigMap>,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::request_rate::{Line, RequestRate};
 use super::store::Key;
 
 /// The longest that one request may take, with the retries that the client makes by itself.
@@ -22,6 +23,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Writer {
     client: Client,
     manager: &'static str,
+    line: Option<Line>,
 }
 
 /// Why a write was not done, or not known to be done.
@@ -51,7 +53,30 @@ pub(crate) enum WriteError {
 
 impl Writer {
     pub(crate) fn new(client: Client, manager: &'static str) -> Self {
-        Self { client, manager }
+        Self {
+            client,
+            manager,
+            line: None,
+        }
+    }
+
+    /// The same writer, which keeps to a rate. Its clones wait in the same line.
+    pub(crate) fn limited(self, rate: RequestRate) -> Self {
+        Self {
+            line: Some(Line::new(rate)),
+            ..self
+        }
+    }
+
+    /// One request with a limit of time, when it is its turn.
+    pub(crate) async fn send<T>(
+        &self,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        if let Some(line) = &self.line {
+            line.turn().await;
+        }
+        timed(request).await
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -74,7 +99,7 @@ impl Writer {
             + DeserializeOwned,
     {
         let api = self.api::<K>(&Key::of(object));
-        timed(api.create(&self.post_params(), object)).await
+        self.send(api.create(&self.post_params(), object)).await
     }
 
     pub(crate) async fn replace<K>(&self, object: &K) -> Result<K, WriteError>
@@ -87,7 +112,8 @@ impl Writer {
     {
         let key = Key::of(object);
         let api = self.api::<K>(&key);
-        timed(api.replace(&key.name, &self.post_params(), object)).await
+        self.send(api.replace(&key.name, &self.post_params(), object))
+            .await
     }
 
     pub(crate) async fn replace_status<K>(&self, object: &K) -> Result<K, WriteError>
@@ -100,7 +126,8 @@ impl Writer {
     {
         let key = Key::of(object);
         let api = self.api::<K>(&key);
-        timed(api.replace_status(&key.name, &self.post_params(), object)).await
+        self.send(api.replace_status(&key.name, &self.post_params(), object))
+            .await
     }
 
     pub(crate) async fn patch<K>(&self, key: &Key, patch: &Value) -> Result<K, WriteError>
@@ -111,7 +138,8 @@ impl Writer {
             + DeserializeOwned,
     {
         let api = self.api::<K>(key);
-        timed(api.patch(&key.name, &self.patch_params(), &Patch::Strategic(patch))).await
+        self.send(api.patch(&key.name, &self.patch_params(), &Patch::Strategic(patch)))
+            .await
     }
 
     pub(crate) async fn patch_status<K>(&self, key: &Key, patch: &Value) -> Result<K, WriteError>
@@ -122,7 +150,8 @@ impl Writer {
             + DeserializeOwned,
     {
         let api = self.api::<K>(key);
-        timed(api.patch_status(&key.name, &self.patch_params(), &Patch::Strategic(patch))).await
+        self.send(api.patch_status(&key.name, &self.patch_params(), &Patch::Strategic(patch)))
+            .await
     }
 
     /// Deletes the object of this name, if it is still the one with this `uid`.
@@ -134,7 +163,8 @@ impl Writer {
             + DeserializeOwned,
     {
         let params = delete_params(uid, None);
-        timed(self.api::<K>(key).delete(&key.name, &params)).await?;
+        self.send(self.api::<K>(key).delete(&key.name, &params))
+            .await?;
         Ok(())
     }
 
@@ -181,6 +211,14 @@ impl WriteError {
     /// Whether this is part of ordinary life: somebody else was faster, or something is still to be seen.
     pub(crate) fn is_expected(&self) -> bool {
         matches!(self, Self::Conflict | Self::Stale | Self::Incomplete(_))
+    }
+
+    /// What users are told, in events and conditions: the API server's own words where it had some.
+    pub(crate) fn told(&self) -> String {
+        if let Self::Refused(status) = self {
+            return status.message.clone();
+        }
+        self.to_string()
     }
 
     pub(crate) fn reason(&self) -> &'static str {

@@ -146,7 +146,9 @@ pub(crate) fn evict(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
             ));
         }
-        if let Some((key, budget)) = budgets.first() {
+        if let Some((key, budget)) = budgets.first()
+            && !goes_uncounted(&budget.value, &pod.value)
+        {
             spend(
                 shared,
                 &mut state,
@@ -202,6 +204,41 @@ fn budgets_of(
         .collect()
 }
 
+/// Whether an unhealthy pod goes without being counted: always when the budget says so, else while enough others are
+/// healthy.
+fn goes_uncounted(budget: &Value, pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    if conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
+        return false;
+    }
+    let number = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        || number("desiredHealthy") > 0 && number("currentHealthy") >= number("desiredHealthy")
+}
+
+/// Why a budget with nothing left has nothing left.
+fn refusal(name: &str, status: &Value) -> String {
+    let number = |field: &str| status[field].as_i64().unwrap_or(0);
+    let (healthy, desired) = (number("currentHealthy"), number("desiredHealthy"));
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    let condition = conditions.find(|condition| condition["type"] == "DisruptionAllowed");
+    let told = condition
+        .filter(|condition| condition["status"] == "False")
+        .map(|condition| (text(condition, "/reason"), text(condition, "/message")))
+        .filter(|(_, message)| !message.is_empty());
+    let begin = format!("The disruption budget {name} does not allow evicting pods currently");
+    match told {
+        Some(("SyncFailed", message)) => format!("{begin} because it failed sync: {message}"),
+        _ if healthy <= desired => {
+            format!(
+                "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+            )
+        }
+        Some((reason, message)) => format!("{begin} ({reason}): {message}"),
+        None => begin,
+    }
+}
+
 /// Takes one eviction out of a budget, or refuses.
 fn spend(
     shared: &Shared,
@@ -220,18 +257,21 @@ fn spend(
         return Err(Failure::disruption(REFUSAL, &cause).retry_after(10));
     }
     let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
-    if allowed <= 0 {
-        let cause = format!("The disruption budget {name} does not allow evicting pods currently");
-        return Err(Failure::disruption(REFUSAL, &cause));
+    let disrupted = status["disruptedPods"].as_object();
+    let why = match (allowed, disrupted.map_or(0, serde_json::Map::len)) {
+        (..0, _) => "pdb disruptions allowed is negative",
+        (_, granted) if granted > DISRUPTED_PODS_MAX => {
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        }
+        _ => "",
+    };
+    if !why.is_empty() {
+        let budgets = state.registry.get("policy", "v1", "poddisruptionbudgets");
+        let budgets = budgets.ok_or_else(Failure::no_resource)?;
+        return Err(Failure::forbidden(&budgets, name, why));
     }
-    if status["disruptedPods"]
-        .as_object()
-        .is_some_and(|pods| pods.len() >= DISRUPTED_PODS_MAX)
-    {
-        return Err(Failure::disruption(
-            REFUSAL,
-            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
-        ));
+    if allowed == 0 {
+        return Err(Failure::disruption(REFUSAL, &refusal(name, status)));
     }
     if is_dry_run {
         return Ok(());

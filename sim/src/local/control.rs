@@ -79,10 +79,7 @@ impl Control {
         };
         let client = client_of(&access, &token, "tiergate-sim")?;
         if settings.content != Content::ApiOnly {
-            let options = actors::Options {
-                seed,
-                root_certificates_pem: access.ca_pem.clone(),
-            };
+            let options = actors::Options::new(seed, access.ca_pem.clone());
             let clients =
                 |account: &Account| client_of(&access, &server.token_of(account), &account.agent());
             let actors = actors::start_all(clients, options)?;

@@ -50,10 +50,7 @@ impl Cluster {
         let holds_pods = Arc::new(AtomicBool::new(false));
         let mut parts = JoinSet::new();
         parts.spawn(bound.run(std::future::pending()));
-        let options = actors::Options {
-            seed: 1,
-            root_certificates_pem: CERTIFICATES.into(),
-        };
+        let options = actors::Options::new(1, CERTIFICATES.into());
         let clients = |account: &Account| client_of(server.token_of(account));
         let actors = actors::start_all(clients, options).unwrap();
         let stopping = Arc::clone(&stop);

@@ -317,7 +317,7 @@ async fn a_pod_that_fits_nowhere_waits_and_says_why_until_it_fits() {
     .await;
     assert_eq!(
         message,
-        "0/1 nodes are available: 1 node(s) were unschedulable."
+        "0/1 nodes are available: 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
     );
     cluster.cordon("n1", false).await;
     eventually("the pod is bound", async || {

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::super::event::Draft;
 use super::super::owner;
+use super::super::template_hash::hash;
 use super::status;
 use super::work::{DESIRED_REPLICAS, Fate, MAX_REPLICAS, REVISION, REVISION_HISTORY, Set, Work};
 
@@ -24,9 +25,6 @@ const NOT_COPIED: [&str; 6] = [
     DESIRED_REPLICAS,
     MAX_REPLICAS,
 ];
-
-/// The letters of generated names: no vowels, so no words; no digits that look like letters.
-const NAME_LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Finds the set with the present template, and brings its annotations and the Deployment's revision up to date.
 pub(crate) fn find_new(work: &mut Work<'_>) {
@@ -161,20 +159,6 @@ fn new_set(deployment: &Deployment) -> ReplicaSet {
     }
 }
 
-/// A short name for a template. After a collision another count gives another name. (FNV-1a, RFC 9923.)
-fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    let json = serde_json::to_vec(template).expect("a pod template has only string keys");
-    let bytes = json.into_iter().chain(collisions.to_le_bytes());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    let digits = hash.to_string();
-    let letters = digits
-        .bytes()
-        .map(|digit| char::from(NAME_LETTERS[usize::from(digit) % NAME_LETTERS.len()]));
-    letters.collect()
-}
-
 /// Whether a set has the same template, apart from the label with its hash.
 pub(crate) fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     let mut template = template.clone();
@@ -205,13 +189,6 @@ mod tests {
             "spec": { "containers": [{ "name": "app", "image": image }] },
         }))
         .unwrap()
-    }
-
-    #[test]
-    fn a_template_has_one_name_until_it_changes_or_collides() {
-        assert_eq!(hash(&template("a"), 0), hash(&template("a"), 0));
-        assert_ne!(hash(&template("a"), 0), hash(&template("b"), 0));
-        assert_ne!(hash(&template("a"), 0), hash(&template("a"), 1));
     }
 
     #[test]

@@ -1,18 +1,16 @@
-//! Which endpoints a Service should have: one per pod that its selector matches and that has an address.
+//! Which endpoints a Service should have: for each of its families, one per pod that its selector matches and that has an
+//! address of the family.
 //!
 //! Pure.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::core::Selector;
 
-use super::super::owner;
 use super::super::pod;
+use super::super::service::{self, Family};
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -29,49 +27,42 @@ struct Port {
     app_protocol: Option<String>,
 }
 
-/// The endpoints of a Service by their ports, and the pods that could not be taken.
+/// The endpoints of a Service by their family and ports, and the pods that could not be taken.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    pub(crate) endpoints: BTreeMap<Ports, Vec<Endpoint>>,
+    pub(crate) endpoints: BTreeMap<Family, BTreeMap<Ports, Vec<Endpoint>>>,
     /// Pods on nodes that are not known: they are left out until the node is seen.
-    pub(crate) without_node: Vec<String>,
+    pub(crate) without_node: BTreeSet<String>,
 }
 
-/// The selector of a Service that this controller serves.
-pub(crate) fn selector(service: &Service) -> Option<Selector> {
-    let spec = service.spec.as_ref()?;
-    let is_external = spec.type_.as_deref() == Some("ExternalName");
-    let labels = spec.selector.as_ref().filter(|labels| !labels.is_empty())?;
-    (!is_external).then(|| Selector::from_iter(labels.clone()))
-}
-
-/// What the Service should have, given the pods of its namespace.
+/// What the Service should have, given the pods that it selects.
 pub(crate) fn wanted(
     service: &Service,
     pods: &[Arc<Pod>],
     node: impl Fn(&str) -> Option<Arc<Node>>,
 ) -> Wanted {
     let mut wanted = Wanted::default();
-    let Some(selector) = selector(service) else {
-        return wanted;
-    };
-    for pod in pods {
-        if !owner::selects(&selector, &pod.metadata) || pod::is_finished(pod) {
-            continue;
-        }
-        let Some(address) = address(pod) else {
-            continue;
-        };
+    let families = service::families(service);
+    wanted
+        .endpoints
+        .extend(families.iter().map(|family| (*family, BTreeMap::new())));
+    for pod in pods.iter().filter(|pod| !pod::is_finished(pod)) {
         let node = pod::node_name(pod).and_then(&node);
-        if node.is_none() && pod::node_name(pod).is_some() && !publishes_not_ready(service) {
-            wanted
-                .without_node
-                .push(pod.metadata.name.clone().unwrap_or_default());
-            continue;
+        let is_lost = node.is_none() && pod::node_name(pod).is_some();
+        for family in &families {
+            let Some(address) = service::address(pod, *family) else {
+                continue;
+            };
+            if is_lost && !service::publishes_not_ready(service) {
+                let name = pod.metadata.name.clone().unwrap_or_default();
+                wanted.without_node.insert(name);
+                continue;
+            }
+            let endpoint = endpoint(service, pod, node.as_deref(), address.to_owned());
+            let of_family = wanted.endpoints.entry(*family).or_default();
+            let of_ports = of_family.entry(Ports::of(service, pod)).or_default();
+            of_ports.push(endpoint);
         }
-        let endpoint = endpoint(service, pod, node.as_deref(), address);
-        let ports = Ports::of(service, pod);
-        wanted.endpoints.entry(ports).or_default().push(endpoint);
     }
     wanted
 }
@@ -84,8 +75,8 @@ impl Ports {
         let resolved = ports.flatten().filter_map(|port| {
             Some(Port {
                 name: port.name.clone().unwrap_or_default(),
-                protocol: protocol(port.protocol.as_deref()),
-                number: Some(target(port, pod)?),
+                protocol: service::protocol(port.protocol.as_deref()),
+                number: Some(service::target(port, pod)?),
                 app_protocol: port.app_protocol.clone(),
             })
         });
@@ -96,7 +87,7 @@ impl Ports {
     pub(crate) fn from_slice(ports: Option<&Vec<EndpointPort>>) -> Self {
         let ports = ports.into_iter().flatten().map(|port| Port {
             name: port.name.clone().unwrap_or_default(),
-            protocol: protocol(port.protocol.as_deref()),
+            protocol: service::protocol(port.protocol.as_deref()),
             number: port.port,
             app_protocol: port.app_protocol.clone(),
         });
@@ -114,65 +105,17 @@ impl Ports {
     }
 }
 
-fn protocol(protocol: Option<&str>) -> String {
-    protocol.unwrap_or("TCP").to_owned()
-}
-
-/// The number that a Service port has on this pod.
-fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
-    match &port.target_port {
-        None => Some(port.port),
-        Some(IntOrString::Int(0)) => Some(port.port),
-        Some(IntOrString::Int(number)) => Some(*number),
-        Some(IntOrString::String(name)) => {
-            let spec = pod.spec.as_ref()?;
-            let sidecars = spec.init_containers.iter().flatten();
-            let sidecars =
-                sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-            let mut ports = spec
-                .containers
-                .iter()
-                .chain(sidecars)
-                .flat_map(|container| container.ports.iter().flatten());
-            let found = ports.find(|candidate| {
-                candidate.name.as_ref() == Some(name)
-                    && protocol(candidate.protocol.as_deref()) == protocol(port.protocol.as_deref())
-            });
-            found.map(|found| found.container_port)
-        }
-    }
-}
-
-/// The first IPv4 address of a pod.
-fn address(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let listed = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
-    let mut addresses = listed.chain(status.pod_ip.as_ref());
-    addresses
-        .find(|address| address.parse::<Ipv4Addr>().is_ok())
-        .cloned()
-}
-
-fn publishes_not_ready(service: &Service) -> bool {
-    let spec = service.spec.as_ref();
-    spec.and_then(|spec| spec.publish_not_ready_addresses)
-        .unwrap_or(false)
-}
-
 fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, address: String) -> Endpoint {
     let serving = pod::is_ready(pod);
     let terminating = pod::is_terminating(pod);
-    let spec = pod.spec.as_ref();
-    let hostname = spec
-        .filter(|spec| spec.subdomain.is_some() && spec.subdomain == service.metadata.name)
-        .and_then(|spec| spec.hostname.clone());
+    let hostname = service::hostname(service, pod);
     let zone = node
         .and_then(|node| node.metadata.labels.as_ref())
         .and_then(|labels| labels.get(ZONE_LABEL).cloned());
     Endpoint {
         addresses: vec![address],
         conditions: Some(EndpointConditions {
-            ready: Some(publishes_not_ready(service) || (serving && !terminating)),
+            ready: Some(service::publishes_not_ready(service) || (serving && !terminating)),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
@@ -188,25 +131,4 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, address: String) 
         zone,
         ..Endpoint::default()
     }
-}
-
-/// Whether a change of a pod can change an endpoint. (A change of the phase alone does not count: kubelets write it
-/// together with the condition.)
-pub(crate) fn matters(before: &Pod, after: &Pod) -> bool {
-    let place = |pod: &Pod| {
-        let spec = pod.spec.as_ref();
-        spec.map(|spec| {
-            (
-                spec.node_name.clone(),
-                spec.hostname.clone(),
-                spec.subdomain.clone(),
-            )
-        })
-    };
-    before.metadata.uid != after.metadata.uid
-        || before.metadata.labels != after.metadata.labels
-        || pod::is_terminating(before) != pod::is_terminating(after)
-        || pod::is_ready(before) != pod::is_ready(after)
-        || address(before) != address(after)
-        || place(before) != place(after)
 }

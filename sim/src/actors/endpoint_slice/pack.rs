@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::super::owner;
+use super::super::service::{self, Family};
+use super::super::{owner, trigger_time};
 use super::endpoint::Ports;
 
 /// The most endpoints of one slice.
@@ -21,8 +23,6 @@ pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
-
-const ADDRESS_TYPE: &str = "IPv4";
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,32 +47,66 @@ struct Kept {
     is_changed: bool,
 }
 
-/// The writes that turn `existing` into slices with the `wanted` endpoints.
+/// What all slices of a Service have in common.
+struct Head<'a> {
+    service: &'a Service,
+    labels: BTreeMap<String, String>,
+    triggered_at: Option<Timestamp>,
+    family: Family,
+}
+
+/// The writes that turn `existing` into slices with the `wanted` endpoints; `triggered_at` is when the change happened that
+/// they answer to.
 pub(crate) fn reconcile(
     service: &Service,
+    wanted: BTreeMap<Family, BTreeMap<Ports, Vec<Endpoint>>>,
+    existing: &[Arc<EndpointSlice>],
+    triggered_at: Option<Timestamp>,
+) -> Vec<Action> {
+    let families: Vec<Family> = wanted.keys().copied().collect();
+    let mut actions = Vec::new();
+    for (family, endpoints) in wanted {
+        let head = Head {
+            service,
+            labels: labels(service),
+            triggered_at,
+            family,
+        };
+        actions.extend(of_family(&head, endpoints, existing));
+    }
+    let strange = existing.iter().filter(|slice| {
+        !families
+            .iter()
+            .any(|family| slice.address_type == family.name())
+    });
+    actions.extend(strange.cloned().map(Action::Delete));
+    actions
+}
+
+fn of_family(
+    head: &Head<'_>,
     wanted: BTreeMap<Ports, Vec<Endpoint>>,
     existing: &[Arc<EndpointSlice>],
 ) -> Vec<Action> {
     let mut changes = Changes::default();
     let mut by_ports: BTreeMap<Ports, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
+    let mut count = 0;
     for slice in existing {
-        if slice.address_type == ADDRESS_TYPE {
+        if slice.address_type == head.family.name() {
             let ports = Ports::from_slice(slice.ports.as_ref());
             by_ports.entry(ports).or_default().push(Arc::clone(slice));
-        } else {
-            changes.delete.push(Arc::clone(slice));
+            count += 1;
         }
     }
-    let labels = labels(service);
     for (ports, endpoints) in wanted {
         let slices = by_ports.remove(&ports).unwrap_or_default();
-        of_ports(&mut changes, service, &labels, &ports, endpoints, slices);
+        of_ports(&mut changes, head, &ports, endpoints, slices);
     }
     changes.delete.extend(by_ports.into_values().flatten());
-    if changes.delete.len() == existing.len() && changes.create.is_empty() {
-        keep_one(&mut changes, new_slice(service, &labels, &Ports::default()));
+    if changes.delete.len() == count && changes.create.is_empty() {
+        keep_one(&mut changes, head.new_slice(&Ports::default()));
     }
-    changes.finish()
+    changes.finish(head)
 }
 
 /// A Service always has a slice. If the one that it has is as empty as it should be, nothing is written.
@@ -88,8 +122,7 @@ fn keep_one(changes: &mut Changes, empty: EndpointSlice) {
 
 fn of_ports(
     changes: &mut Changes,
-    service: &Service,
-    labels: &BTreeMap<String, String>,
+    head: &Head<'_>,
     ports: &Ports,
     endpoints: Vec<Endpoint>,
     slices: Vec<Arc<EndpointSlice>>,
@@ -100,7 +133,7 @@ fn of_ports(
         .collect();
     let mut kept: Vec<Kept> = slices
         .into_iter()
-        .map(|slice| keep(slice, labels, &mut left))
+        .map(|slice| keep(slice, &head.labels, &mut left))
         .collect();
     let mut left: Vec<Endpoint> = left.into_values().collect();
     // What must be written anyway takes new endpoints first, the fullest slice before the others.
@@ -118,7 +151,7 @@ fn of_ports(
             kept.endpoints.append(&mut left);
             kept.is_changed = true;
         } else {
-            let mut slice = new_slice(service, labels, ports);
+            let mut slice = head.new_slice(ports);
             let part = left.drain(..left.len().min(ENDPOINTS_MAX)).collect();
             slice.endpoints = Some(part);
             changes.create.push(slice);
@@ -130,7 +163,7 @@ fn of_ports(
         } else if kept.is_changed {
             let mut slice = EndpointSlice::clone(&kept.slice);
             slice.endpoints = Some(kept.endpoints);
-            slice.metadata.labels = Some(labels.clone());
+            slice.metadata.labels = Some(head.labels.clone());
             changes.replace.push(slice);
         }
     }
@@ -158,14 +191,11 @@ fn keep(
 
 impl Changes {
     /// A slice that would be deleted is rewritten instead of creating another one.
-    fn finish(mut self) -> Vec<Action> {
-        while let Some(old) = self
-            .delete
-            .iter()
-            .position(|slice| slice.address_type == ADDRESS_TYPE)
+    fn finish(mut self, head: &Head<'_>) -> Vec<Action> {
+        while !self.delete.is_empty()
             && let Some(new) = self.create.pop()
         {
-            let mut slice = EndpointSlice::clone(&self.delete.remove(old));
+            let mut slice = EndpointSlice::clone(&self.delete.remove(0));
             slice.ports = new.ports;
             slice.endpoints = new.endpoints;
             slice.metadata.labels = new.metadata.labels;
@@ -175,11 +205,11 @@ impl Changes {
         let create = self
             .create
             .into_iter()
-            .map(|slice| Action::Create(Box::new(slice)));
+            .map(|slice| Action::Create(Box::new(head.stamp(slice))));
         let replace = self
             .replace
             .into_iter()
-            .map(|slice| Action::Replace(Box::new(slice)));
+            .map(|slice| Action::Replace(Box::new(head.stamp(slice))));
         let delete = self.delete.into_iter().map(Action::Delete);
         create.chain(replace).chain(delete).collect()
     }
@@ -208,8 +238,7 @@ fn is_same(slice: &EndpointSlice, wanted: &EndpointSlice) -> bool {
 fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.remove(HEADLESS);
-    let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
+    if service::is_headless(service) {
         labels.insert(HEADLESS.into(), String::new());
     }
     let name = service.metadata.name.clone().unwrap_or_default();
@@ -218,19 +247,33 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
-fn new_slice(service: &Service, labels: &BTreeMap<String, String>, ports: &Ports) -> EndpointSlice {
-    let name = service.metadata.name.as_deref().unwrap_or_default();
-    EndpointSlice {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{name}-")),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels.clone()),
-            owner_references: Some(vec![owner::controller_reference(service)]),
-            ..ObjectMeta::default()
-        },
-        address_type: ADDRESS_TYPE.into(),
-        endpoints: Some(Vec::new()),
-        ports: ports.to_slice(),
+// === impl Head ===
+
+impl Head<'_> {
+    fn new_slice(&self, ports: &Ports) -> EndpointSlice {
+        let name = self.service.metadata.name.as_deref().unwrap_or_default();
+        EndpointSlice {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{name}-")),
+                namespace: self.service.metadata.namespace.clone(),
+                labels: Some(self.labels.clone()),
+                owner_references: Some(vec![owner::controller_reference(self.service)]),
+                ..ObjectMeta::default()
+            },
+            address_type: self.family.name().into(),
+            endpoints: Some(Vec::new()),
+            ports: ports.to_slice(),
+        }
+    }
+
+    /// The slice with the time of the change that it answers to.
+    fn stamp(&self, mut slice: EndpointSlice) -> EndpointSlice {
+        let annotations = slice.metadata.annotations.get_or_insert_default();
+        trigger_time::annotate(annotations, self.triggered_at);
+        if annotations.is_empty() {
+            slice.metadata.annotations = None;
+        }
+        slice
     }
 }
 

@@ -17,7 +17,7 @@ impl World {
     fn new(spec: &Value) -> Self {
         let mut service = json!({
             "metadata": { "name": "web", "namespace": "a", "uid": "service" },
-            "spec": { "selector": { "app": "web" }, "clusterIP": "10.0.0.1", "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] },
+            "spec": { "selector": { "app": "web" }, "clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"], "ports": [{ "name": "http", "port": 80, "targetPort": 8080 }] },
         });
         json_patch::merge(&mut service["spec"], spec);
         Self {
@@ -54,7 +54,7 @@ impl World {
             (name == "n1").then(|| Arc::clone(&node))
         });
         let mut words = Vec::new();
-        for action in reconcile(&self.service, wanted.endpoints, &self.slices) {
+        for action in reconcile(&self.service, wanted.endpoints, &self.slices, None) {
             words.push(match action {
                 Action::Create(mut slice) => {
                     let name = format!("web-{}", self.slices.len() + 1);
@@ -307,6 +307,6 @@ fn slices_are_never_levelled() {
 fn a_service_without_selector_is_not_served() {
     let without = World::new(&json!({ "selector": null }));
     let external = World::new(&json!({ "type": "ExternalName" }));
-    assert!(endpoint::selector(&without.service).is_none());
-    assert!(endpoint::selector(&external.service).is_none());
+    assert!(service::selector(&without.service).is_none());
+    assert!(service::selector(&external.service).is_none());
 }

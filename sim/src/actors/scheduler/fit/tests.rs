@@ -33,9 +33,17 @@ fn placed(node: &str, owner: &str) -> Placed {
     }
 }
 
+fn around<'a>(nodes: &'a [Arc<Node>], placed: &'a [Placed]) -> Surroundings<'a> {
+    Surroundings {
+        nodes,
+        placed,
+        namespaces: &[],
+    }
+}
+
 #[track_caller]
 fn check(spec: &Value, nodes: &[Arc<Node>], placed: &[Placed], expected: Expect) {
-    let (Ok(answer) | Err(answer)) = choose(&pod(spec), nodes, placed);
+    let (Ok(answer) | Err(answer)) = choose(&pod(spec), &around(nodes, placed));
     expected.assert_eq(&answer);
 }
 
@@ -67,7 +75,21 @@ fn a_pod_that_names_its_node_gets_it_or_waits() {
         &by_name("n9"),
         &three(),
         &[],
-        expect!["0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."],
+        expect![
+            "0/3 nodes are available: 3 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+        ],
+    );
+    // The pod of a DaemonSet whose port is taken.
+    let mut spec = by_name("n1");
+    spec["containers"] =
+        json!([{ "name": "app", "ports": [{ "containerPort": 80, "hostPort": 80 }] }]);
+    check(
+        &spec,
+        &three(),
+        &[placed("n1", "other")],
+        expect![
+            "0/3 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
+        ],
     );
 }
 
@@ -90,7 +112,7 @@ fn labels_are_matched_by_every_operator() {
         (json!({ "nodeSelector": { "disk": "hdd" } }), false),
     ];
     for (spec, fits) in cases {
-        let chosen = choose(&pod(&spec), &three(), &[]);
+        let chosen = choose(&pod(&spec), &around(&three(), &[]));
         assert_eq!(chosen.is_ok(), fits, "{spec} {chosen:?}");
     }
 }
@@ -117,7 +139,7 @@ fn taints_keep_pods_away_that_do_not_tolerate_them() {
         &nodes,
         &[],
         expect![
-            "0/4 nodes are available: 1 node(s) were unschedulable, 1 node(s) had untolerated taint {for: db}, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }, 1 Too many pods."
+            "0/4 nodes are available: 1 Too many pods, 1 node(s) were unschedulable, 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling."
         ],
     );
     for (toleration, expected) in [
@@ -134,7 +156,7 @@ fn taints_keep_pods_away_that_do_not_tolerate_them() {
     ] {
         let spec = json!({ "tolerations": [toleration] });
         assert_eq!(
-            choose(&pod(&spec), &nodes, &[]).as_deref(),
+            choose(&pod(&spec), &around(&nodes, &[])).as_deref(),
             Ok(expected),
             "{spec}"
         );
@@ -155,7 +177,63 @@ fn a_host_port_is_given_once_per_node() {
         &three()[..1],
         &[placed("n1", "other")],
         expect![
-            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
+            "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+        ],
+    );
+    let mut other = spec.clone();
+    other["containers"][0]["ports"][0]["protocol"] = json!("UDP");
+    check(
+        &other,
+        &three()[..1],
+        &[placed("n1", "other")],
+        expect!["n1"],
+    );
+}
+
+#[test]
+fn what_is_requested_must_be_left() {
+    let nodes = [
+        node(
+            "small",
+            &json!({ "status": { "allocatable": { "cpu": "500m" } } }),
+        ),
+        node(
+            "large",
+            &json!({ "status": { "allocatable": { "cpu": "2" } } }),
+        ),
+    ];
+    let asks = |cpu: &str| json!({ "containers": [{ "name": "app", "resources": { "requests": { "cpu": cpu } } }] });
+    check(&asks("1"), &nodes, &[], expect!["large"]);
+    check(
+        &asks("3"),
+        &nodes,
+        &[],
+        expect![
+            "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        ],
+    );
+    let taken = Placed {
+        pod: Arc::new(pod(&asks("1500m"))),
+        node: "large".into(),
+    };
+    check(
+        &asks("1"),
+        &nodes,
+        &[taken],
+        expect![
+            "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+        ],
+    );
+}
+
+#[test]
+fn a_pod_that_preempts_nobody_is_told_so() {
+    check(
+        &json!({ "nodeSelector": { "disk": "hdd" }, "preemptionPolicy": "Never" }),
+        &three(),
+        &[],
+        expect![
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."
         ],
     );
 }

@@ -1,4 +1,4 @@
-//! What a ReplicaSet's own writes must still show up as in the store, before it may count its pods again.
+//! What a controller's own writes must still show up as in the store, before it may count the pods of an owner again.
 //!
 //! Without this a controller that looks at a store which is behind creates every pod twice. Pure.
 
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::store::Key;
+use super::store::Key;
 
 /// After this long a watch must have lost something, and what the store says is taken as true.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The open expectations of all ReplicaSets.
+/// The open expectations of one controller, by the owner of the pods.
 #[derive(Debug, Default)]
 pub(crate) struct Expectations(BTreeMap<Key, Expected>);
 
@@ -26,62 +26,59 @@ struct Expected {
 // === impl Expectations ===
 
 impl Expectations {
-    /// Whether the store shows all that `replica_set` did.
-    pub(crate) fn are_met(&self, replica_set: &Key, now: Instant) -> bool {
-        let Some(expected) = self.0.get(replica_set) else {
+    /// Whether the store shows all that `owner` did.
+    pub(crate) fn are_met(&self, owner: &Key, now: Instant) -> bool {
+        let Some(expected) = self.0.get(owner) else {
             return true;
         };
         let is_open = expected.creations > 0 || !expected.deletions.is_empty();
         if is_open && now.duration_since(expected.since) > TIMEOUT {
-            tracing::warn!(%replica_set, reason = "expectations_timed_out", "the watch never showed our own writes");
+            tracing::warn!(%owner, reason = "expectations_timed_out", "the watch never showed our own writes");
             return true;
         }
         !is_open
     }
 
     /// `count` pods are about to be created.
-    pub(crate) fn expect_creations(&mut self, replica_set: &Key, count: usize, now: Instant) {
-        self.start(replica_set, now).creations = count;
+    pub(crate) fn expect_creations(&mut self, owner: &Key, count: usize, now: Instant) {
+        self.start(owner, now).creations = count;
     }
 
     /// The pods with these uids are about to be deleted.
     pub(crate) fn expect_deletions(
         &mut self,
-        replica_set: &Key,
+        owner: &Key,
         uids: impl Iterator<Item = String>,
         now: Instant,
     ) {
-        self.start(replica_set, now).deletions = uids.collect();
+        self.start(owner, now).deletions = uids.collect();
     }
 
-    /// A pod of the ReplicaSet appeared, or its creation failed.
-    pub(crate) fn creation_seen(&mut self, replica_set: &Key) {
-        if let Some(expected) = self.0.get_mut(replica_set) {
+    /// A pod of the owner appeared, or its creation failed.
+    pub(crate) fn creation_seen(&mut self, owner: &Key) {
+        if let Some(expected) = self.0.get_mut(owner) {
             expected.creations = expected.creations.saturating_sub(1);
         }
     }
 
-    /// A pod of the ReplicaSet is going or gone, or its deletion failed.
-    pub(crate) fn deletion_seen(&mut self, replica_set: &Key, uid: &str) {
-        if let Some(expected) = self.0.get_mut(replica_set) {
+    /// A pod of the owner is going or gone, or its deletion failed.
+    pub(crate) fn deletion_seen(&mut self, owner: &Key, uid: &str) {
+        if let Some(expected) = self.0.get_mut(owner) {
             expected.deletions.remove(uid);
         }
     }
 
-    /// The ReplicaSet is gone.
-    pub(crate) fn forget(&mut self, replica_set: &Key) {
-        self.0.remove(replica_set);
+    /// The owner is gone.
+    pub(crate) fn forget(&mut self, owner: &Key) {
+        self.0.remove(owner);
     }
 
-    fn start(&mut self, replica_set: &Key, now: Instant) -> &mut Expected {
-        let expected = self
-            .0
-            .entry(replica_set.clone())
-            .or_insert_with(|| Expected {
-                creations: 0,
-                deletions: BTreeSet::new(),
-                since: now,
-            });
+    fn start(&mut self, owner: &Key, now: Instant) -> &mut Expected {
+        let expected = self.0.entry(owner.clone()).or_insert_with(|| Expected {
+            creations: 0,
+            deletions: BTreeSet::new(),
+            since: now,
+        });
         expected.since = now;
         expected
     }

@@ -1,5 +1,6 @@
 //! Objects and flags that are wrong: each gets its complaint, and nothing else changes.
 
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -242,7 +243,10 @@ fn wrong_flags_of_up_are_refused_with_their_name() {
 #[test]
 fn an_address_that_is_taken_is_named() {
     let cluster = cluster();
-    let vip = cluster.vip().to_string();
+    // Somebody else listens there, be it another cluster or not.
+    let listener = TcpListener::bind("127.98.255.254:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (vip, port) = (address.ip().to_string(), address.port().to_string());
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .arg("120")
@@ -254,6 +258,8 @@ fn an_address_that_is_taken_is_named() {
             "127.99.0.0/17",
             "--vip",
             &vip,
+            "--http-port",
+            &port,
             "--kubeconfig",
         ])
         .arg(folder.path().join("kubeconfig"))

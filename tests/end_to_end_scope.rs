@@ -4,11 +4,11 @@
 
 use std::sync::OnceLock;
 
-use serde_json::Value;
-use tiergate_tests::client::{Request, fetch};
+use tiergate_tests::client::{self, fetch};
 use tiergate_tests::cluster::{Cluster, InTest};
 use tiergate_tests::objects::{application, ingress, namespace_tier};
 use tiergate_tests::wait;
+use tiergate_tests::world::Request;
 
 fn cluster() -> InTest<'static> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -102,7 +102,7 @@ fn an_ingress_without_a_class_is_served_only_with_the_flag() {
             .ready_pods("classless", &format!("app={tier}"))
             .remove(0);
         let address = format!("{ip}:8080").parse().unwrap();
-        fetch(address, &Request::get(host, "/")).map(|response| response.status)
+        fetch(address, &client::Request::get(host, "/")).map(|response| response.status)
     };
     for (tier, host, status) in [
         ("open", host, 200),
@@ -147,11 +147,10 @@ fn a_namespace_tier_serves_no_ingress_of_another_namespace() {
 /// Requests of a ServiceAccount in the API server's request log: verb, resource and namespace of each.
 fn requests_of(cluster: &Cluster, account: &str) -> Vec<[String; 3]> {
     let user = format!("system:serviceaccount:{account}");
-    let text = |request: &Value, key: &str| request[key].as_str().unwrap_or_default().to_owned();
-    let all = cluster.requests();
-    let ours = all.iter().filter(|request| text(request, "user") == user);
-    ours.map(|request| ["verb", "resource", "namespace"].map(|key| text(request, key)))
-        .collect()
+    let mut requests = cluster.requests();
+    requests.retain(|request| request.user == user);
+    let of = |request: Request| [request.verb, request.resource, request.namespace];
+    requests.into_iter().map(of).collect()
 }
 
 #[test]

@@ -240,15 +240,19 @@ fn seed_004_two_tiers_of_two_classes() {
         "\"Ingress\" in version \"extensions/v1beta1\"",
     );
     // What the two `helm install`s of the document leave behind, with its flags.
-    let trusted = "--trusted-proxies=127.0.0.0/8";
-    let flags = ["--ingress-class=nginx", "--election-id=ingress", trusted];
+    let trusted = format!("--trusted-proxies={}", cluster.pod_network());
+    let flags = ["--ingress-class=nginx", "--election-id=ingress", &trusted];
     kubectl.apply(
         "openstack",
         &namespace_tier("ingress", "openstack", 1, &flags),
     );
     kubectl.apply(
         "kube-system",
-        &cluster_tier("ingress-cluster", &["--ingress-class=nginx-cluster"]),
+        &cluster_tier(
+            "ingress-cluster",
+            "kube-system",
+            &["--ingress-class=nginx-cluster"],
+        ),
     );
     kubectl.rolled_out("openstack", "ingress");
     kubectl.rolled_out("openstack", "keystone-api");

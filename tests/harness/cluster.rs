@@ -1,51 +1,28 @@
-//! A local cluster of its own for a test program: `tiergate-sim up` as a child process.
+//! The cluster of a test program: the local one or the real one, and the tests do not see which.
 //!
-//! Each has a /16 of 127.0.0.0/8 to itself, so several run side by side. The child sits under a shell that ends it when this
-//! process ends, however it ends. Its output goes to `target/tests/clusters/`; its last lines are shown when a test fails.
+//! [`crate::world`] starts it; here is what a test asks of it. Its files lie in `target/tests/clusters/`; the last lines of its output
+//! are shown when a test fails.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 
 use serde_json::Value;
 
 use crate::client::{Request, Response, fetch};
 use crate::kubectl::Kubectl;
 use crate::load::Target;
+use crate::world::{self, Started};
 use crate::{repository, wait};
-
-/// Ends the cluster when standard input ends, which it does when the test program is gone; and ends when the cluster does.
-const KEEPER: &str = r#"
-exec 3<&0
-"$@" </dev/null 3<&- & cluster=$!
-{ cat; kill -TERM "$cluster"; } <&3 >/dev/null 2>&1 &
-exec 3<&-
-wait "$cluster"
-"#;
-
-/// From the start of the process to `ready`, on a slow machine.
-const READY_SECONDS: u64 = 180;
 
 /// Lines of the cluster's output that a failed test shows.
 const LINES_SHOWN: usize = 120;
 
-/// Where the API server writes who asked for what.
-const REQUESTS: &str = "requests.jsonl";
-
-/// A port that nothing else of a cluster uses: whoever listens on it owns the /16.
-const OWNER_PORT: u16 = 20_999;
-
-/// A running local cluster.
+/// A running cluster.
 pub struct Cluster {
     name: String,
     folder: PathBuf,
-    second_byte: u8,
-    /// Its standard input keeps the cluster alive while it is open.
-    shell: Mutex<Child>,
-    /// Keeps the /16 ours.
-    _owner: TcpListener,
+    world: Started,
 }
 
 /// A cluster in the hands of one test: shows the cluster's output when the test fails.
@@ -74,44 +51,20 @@ pub fn binary(name: &str) -> PathBuf {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Starts `tiergate-sim up` with these further arguments and waits until it says `ready`.
+    /// Starts the cluster with the story, or with what these arguments of `tiergate-sim up` ask for, and waits until all is ready.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it is not in time.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        let (owner, second_byte) = own_network();
         let folder = repository::root().join("target/tests/clusters").join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("target can be written");
-        let create = |file: &str| File::create(folder.join(file)).expect("target can be written");
-        let shell = Command::new("sh")
-            .args(["-c", KEEPER, "keeper"])
-            .arg(binary("tiergate-sim"))
-            .arg("up")
-            .args(arguments)
-            // Under cargo it would build the tiers first: here they are what is tested, as they are.
-            .env_remove("CARGO")
-            .args(["--vip", &format!("127.{second_byte}.255.254")])
-            .args(["--pod-cidr", &format!("127.{second_byte}.0.0/17")])
-            .arg("--kubeconfig")
-            .arg(folder.join("kubeconfig"))
-            .arg("--request-log")
-            .arg(folder.join(REQUESTS))
-            .stdin(Stdio::piped())
-            .stdout(create("stdout"))
-            .stderr(create("stderr"))
-            .spawn()
-            .expect("sh can be started");
-        let cluster = Self {
+        Self {
             name: name.to_owned(),
-            shell: Mutex::new(shell),
+            world: world::start(&folder, arguments),
             folder,
-            second_byte,
-            _owner: owner,
-        };
-        cluster.wait_until_ready();
-        cluster
+        }
     }
 
     /// The cluster in the hands of a test.
@@ -139,13 +92,19 @@ impl Cluster {
     /// The kubeconfig that the cluster wrote.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("kubeconfig")
+        self.world.kubeconfig.clone()
     }
 
     /// The VIP.
     #[must_use]
     pub fn vip(&self) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.second_byte, 255, 254)
+        self.world.vip
+    }
+
+    /// Where its pods have their addresses, as a CIDR.
+    #[must_use]
+    pub fn pod_network(&self) -> &str {
+        &self.world.pod_network
     }
 
     /// Plain HTTP at the VIP.
@@ -220,11 +179,7 @@ impl Cluster {
     /// Everything the cluster wrote so far.
     #[must_use]
     pub fn log(&self) -> String {
-        let read = |file: &str| {
-            let bytes = fs::read(self.folder.join(file)).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        read("stdout") + &read("stderr")
+        self.world.nodes.log()
     }
 
     /// Who asked the API server for what, oldest first.
@@ -232,12 +187,15 @@ impl Cluster {
     /// # Panics
     /// When the log cannot be read.
     #[must_use]
-    pub fn requests(&self) -> Vec<Value> {
-        let path = self.folder.join(REQUESTS);
-        let text = fs::read_to_string(path).expect("the cluster keeps a request log");
+    pub fn requests(&self) -> Vec<world::Request> {
+        let text = fs::read_to_string(&self.world.requests);
+        let text = text.expect("the cluster keeps a request log");
         // The last line may be half written.
         let lines = text.lines().map(serde_json::from_str);
-        lines.filter_map(Result::ok).collect()
+        lines
+            .filter_map(Result::ok)
+            .map(|line: Value| (self.world.request)(&line))
+            .collect()
     }
 
     /// What the containers of this name wrote: those that are real programs. All of them when the name is empty.
@@ -264,27 +222,6 @@ impl Cluster {
             }
         }
         text
-    }
-
-    fn wait_until_ready(&self) {
-        wait::until(&format!("cluster {}", self.name), READY_SECONDS, || {
-            if self.log().lines().any(|line| line == "ready") {
-                return Ok(());
-            }
-            let mut shell = self.shell.lock().expect("nobody panics with it");
-            let ended = shell.try_wait().expect("our child can be asked");
-            assert!(ended.is_none(), "the cluster ended: {}", self.log());
-            Err(last_lines(&self.log(), 0))
-        });
-    }
-}
-
-/// Ends the cluster and waits for it.
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let mut shell = self.shell.lock().expect("nobody panics with it");
-        drop(shell.stdin.take());
-        let _ = shell.wait();
     }
 }
 
@@ -333,20 +270,4 @@ fn display(folder: &Path) -> String {
 fn last_lines(text: &str, first: usize) -> String {
     let lines: Vec<&str> = text.lines().skip(first).collect();
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
-}
-
-/// A /16 of 127.0.0.0/8 that no other test program uses, by its second byte. Programs begin at different places, because a
-/// cluster whose test program is gone still needs a moment to end.
-fn own_network() -> (TcpListener, u8) {
-    let begin = u8::try_from(std::process::id() % 100).expect("below 100");
-    let free = (0..100).find_map(|step| {
-        let second_byte = 100 + (begin + step) % 100;
-        let address = (Ipv4Addr::new(127, second_byte, 255, 253), OWNER_PORT);
-        let vip = (Ipv4Addr::new(127, second_byte, 255, 254), 8080);
-        TcpListener::bind(vip).ok()?;
-        TcpListener::bind(address)
-            .ok()
-            .map(|owner| (owner, second_byte))
-    });
-    free.expect("fewer than a hundred clusters run side by side")
 }

@@ -1,14 +1,19 @@
 //! What the tests of this package share.
 //!
 //! In reading order: [`repository`] finds the files of the repository, for the tests that read it. The rest serves the
-//! end-to-end tests: [`cluster`] starts `tiergate-sim up` and [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the
-//! tiers as any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions.
+//! end-to-end tests: [`cluster`] is the cluster that they run in, which [`world`] starts as the local one or the real one, each a
+//! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the tiers as
+//! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions.
 //!
 //! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
 
 pub mod repository;
 
 pub mod wait;
+
+mod process;
+
+pub mod world;
 
 pub mod cluster;
 

@@ -85,26 +85,56 @@ stringData:
     )
 }
 
-/// A tier of a namespace, with its Service of the same name on port 80.
+/// A tier of a namespace, with its ServiceAccount, its rights in the namespace, and its Service of the same name on port 80.
 #[must_use]
 pub fn namespace_tier(name: &str, namespace: &str, replicas: u32, arguments: &[&str]) -> String {
     let watch = format!("--watch-namespace={namespace}");
-    tier(
-        name,
-        "tiergate-namespace",
-        replicas,
-        &[&[watch.as_str()], arguments].concat(),
-    )
+    let arguments = [&[watch.as_str()], arguments].concat();
+    account(name, namespace, "") + &tier(name, "tiergate-namespace", replicas, &arguments)
 }
 
-/// A further cluster tier, at its pod's address, with its Service of the same name on port 80.
+/// A further cluster tier, at its pod's address, with its ServiceAccount, its rights in all namespaces, and its Service of the same
+/// name on port 80.
 #[must_use]
-pub fn cluster_tier(name: &str, arguments: &[&str]) -> String {
-    tier(
-        name,
-        "tiergate-cluster",
-        1,
-        &[&["--vip-mode=none"], arguments].concat(),
+pub fn cluster_tier(name: &str, namespace: &str, arguments: &[&str]) -> String {
+    let arguments = [&["--vip-mode=none"], arguments].concat();
+    account(name, namespace, "Cluster") + &tier(name, "tiergate-cluster", 1, &arguments)
+}
+
+/// A ServiceAccount with the rights of a tier: those of a Role, or with the prefix `Cluster` of a ClusterRole.
+fn account(name: &str, namespace: &str, prefix: &str) -> String {
+    let classes = if prefix.is_empty() {
+        ""
+    } else {
+        ", ingressclasses"
+    };
+    format!(
+        r"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {prefix}Role
+metadata: {{name: {name}}}
+rules:
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses{classes}]
+  verbs: [list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+- apiGroups: ['']
+  resources: [services, secrets]
+  verbs: [list, watch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {prefix}RoleBinding
+metadata: {{name: {name}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {prefix}Role, name: {name}}}
+subjects:
+- {{kind: ServiceAccount, name: {name}, namespace: {namespace}}}
+---"
     )
 }
 
@@ -124,6 +154,7 @@ spec:
     metadata:
       labels: {{app: {name}}}
     spec:
+      serviceAccountName: {name}
       terminationGracePeriodSeconds: 30
       containers:
       - name: tier

@@ -51,7 +51,8 @@ pub fn skip(test: &str, reason: &str) {
     eprint!("skipped: {line}");
 }
 
-fn program(version: &str) -> PathBuf {
+/// Where `tests/install` puts this version.
+pub(crate) fn program(version: &str) -> PathBuf {
     repository::root().join(format!(".tools/bin/kubectl-{version}"))
 }
 

@@ -3,7 +3,8 @@
 //! In reading order: [`repository`] finds the files of the repository, for the tests that read it. The rest serves the
 //! end-to-end tests: [`cluster`] is the cluster that they run in, which [`world`] starts as the local one or the real one, each a
 //! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the tiers as
-//! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions.
+//! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. A [`transcript`] is a file of
+//! commands with what they say, in [`normal`] form.
 //!
 //! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
 
@@ -22,6 +23,10 @@ pub mod tiers;
 pub mod kubectl;
 
 pub mod objects;
+
+pub mod normal;
+
+pub mod transcript;
 
 pub mod client;
 

@@ -122,9 +122,18 @@ pub(super) fn node(object: &Value, now: Timestamp) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         known("osImage"),
-        known("kernelVersion"),
+        kernel_with_architecture(known("kernelVersion"), &status["nodeInfo"]),
         known("containerRuntimeVersion"),
     ]
+}
+
+fn kernel_with_architecture(kernel: Value, info: &Value) -> Value {
+    let architecture = info["architecture"].as_str().unwrap_or_default();
+    let kernel = kernel.as_str().unwrap_or_default();
+    match architecture {
+        "" => Value::from(kernel),
+        architecture => Value::from(format!("{kernel} ({architecture})")),
+    }
 }
 
 /// Of a Secret.

@@ -51,7 +51,7 @@ mod report;
 pub mod service_links;
 mod sources;
 pub mod status;
-mod watching;
+pub(crate) mod watching;
 
 pub use access::ApiAccess;
 use addresses::Pool;

@@ -14,5 +14,6 @@ pub mod echo;
 pub mod images;
 pub mod kubelet;
 pub mod local;
+pub mod service_proxy;
 pub mod stop;
 pub mod story;

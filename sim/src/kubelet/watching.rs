@@ -18,7 +18,7 @@ use crate::actors::watch::{Seen, follow};
 pub(crate) type Objects<K> = Arc<BTreeMap<(String, String), Arc<K>>>;
 
 /// Keeps `objects` equal to what the API has, without end. The first change is the first full list.
-pub(super) async fn keep<K>(
+pub(crate) async fn keep<K>(
     api: Api<K>,
     config: watcher::Config,
     rng: SmallRng,

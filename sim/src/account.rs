@@ -19,6 +19,8 @@ pub enum Account {
     Scheduler,
     /// The kubelet of the node with this name.
     Kubelet(String),
+    /// The service proxy of the nodes.
+    ServiceProxy,
 }
 
 // === impl Account ===
@@ -32,6 +34,7 @@ impl Account {
             Self::Controller(name) => format!("system:serviceaccount:kube-system:{name}"),
             Self::Scheduler => "system:kube-scheduler".to_owned(),
             Self::Kubelet(node) => format!("system:node:{node}"),
+            Self::ServiceProxy => "system:kube-proxy".to_owned(),
         }
     }
 
@@ -39,7 +42,7 @@ impl Account {
     #[must_use]
     pub fn groups(&self) -> &'static [&'static str] {
         match self {
-            Self::ControllerManager | Self::Scheduler => &[],
+            Self::ControllerManager | Self::Scheduler | Self::ServiceProxy => &[],
             Self::Controller(_) => &[
                 "system:serviceaccounts",
                 "system:serviceaccounts:kube-system",
@@ -55,6 +58,7 @@ impl Account {
             Self::ControllerManager | Self::Controller(_) => "kube-controller-manager",
             Self::Scheduler => "kube-scheduler",
             Self::Kubelet(_) => "kubelet",
+            Self::ServiceProxy => "kube-proxy",
         }
     }
 
@@ -66,7 +70,7 @@ impl Account {
             Self::ControllerManager => format!("{program}/{VERSION}/shared-informers"),
             Self::Controller(_) => format!("{program}/{VERSION}/{}", self.user()),
             Self::Scheduler => format!("{program}/{VERSION}/scheduler"),
-            Self::Kubelet(_) => format!("{program}/{VERSION}"),
+            Self::Kubelet(_) | Self::ServiceProxy => format!("{program}/{VERSION}"),
         }
     }
 }
@@ -98,6 +102,7 @@ mod tests {
                 "system:node:node-1",
                 "kubelet",
             ),
+            (Account::ServiceProxy, "system:kube-proxy", "kube-proxy"),
         ];
         for (account, user, manager) in cases {
             assert_eq!(

@@ -110,6 +110,12 @@ impl Options {
             history_max: 8192,
         }
     }
+
+    /// The cluster IP of the Service `default/kubernetes`, which leads to the server itself.
+    #[must_use]
+    pub fn own_cluster_ip(&self) -> std::net::Ipv4Addr {
+        addresses::first(self.service_range)
+    }
 }
 
 // === impl Server ===

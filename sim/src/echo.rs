@@ -9,7 +9,7 @@
 //! of its end travels; then it closes the listener and idle connections and finishes the requests it has.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ where
             let place = Arc::clone(&free_places).acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, (stream, _peer)) = tokio::select! {
+        let (place, (stream, peer)) = tokio::select! {
             accepted = accepted => accepted,
             () = &mut end => break,
         };
@@ -76,6 +76,7 @@ where
         let connection = Connection {
             identity: Arc::clone(&identity),
             address,
+            client: peer.ip(),
             stopping: stop.clone(),
         };
         let closing = closing.clone();
@@ -99,6 +100,7 @@ async fn after_lame_duck(mut stop: stop::Signal) {
 struct Connection {
     identity: Arc<Identity>,
     address: SocketAddr,
+    client: IpAddr,
     stopping: stop::Signal,
 }
 
@@ -169,7 +171,13 @@ impl Connection {
             return health::answer().map(|body| EchoBody::Left(Either::Right(body)));
         }
         tokio::time::sleep(demand.delay).await;
-        let answer = Answer::new(&self.identity, self.address.port(), &head, body_bytes);
+        let answer = Answer::new(
+            &self.identity,
+            self.client,
+            self.address.port(),
+            &head,
+            body_bytes,
+        );
         let (content_type, body) = match demand.body_bytes {
             Some(bytes) => (
                 "application/octet-stream",

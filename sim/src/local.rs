@@ -15,12 +15,14 @@ use tokio::task::JoinSet;
 use crate::account::Account;
 use crate::images::{Images, binaries};
 use crate::kubelet::{self, Node, addresses};
+use crate::service_proxy::{self, ExclusiveNet, LoadBalancers, NodeIdentity};
 use crate::{stop, story};
 
 mod certificates;
 mod control;
 mod error;
 mod kubeconfig;
+mod ranges;
 mod readiness;
 mod report;
 mod settings;
@@ -38,7 +40,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the cluster cannot begin, does not become ready, or breaks.
 pub async fn up(arguments: Arguments) -> Result<(), UpError> {
-    let settings = Settings::new(arguments)?;
+    let mut settings = Settings::new(arguments)?;
     let mut end = std::pin::pin!(stop::asked_to_end().map_err(UpError::Signals)?);
     let images = tokio::select! {
         images = images(&settings) => Arc::new(images?),
@@ -75,7 +77,7 @@ async fn run(
     kubeconfig::write(&settings.kubeconfig, &control.access, &control.token)?;
     if settings.content.has_nodes() {
         for (index, slice) in settings.slices.iter().enumerate() {
-            let name = format!("node-{}", index + 1);
+            let name = node_name(index);
             let node = Node::register(kubelet::Options {
                 folder: folder.join(&name),
                 slice: *slice,
@@ -92,11 +94,17 @@ async fn run(
             nodes.spawn(node.run(stopping.clone()));
         }
     }
+    if let Some(proxy) = service_proxy_of(settings, &control)? {
+        let stopping = stopping.clone();
+        nodes.spawn(async move {
+            service_proxy::run(proxy, stopping).await;
+        });
+    }
     let client = control.client.clone();
     let broken = async {
         let node_ended = async {
             match nodes.join_next().await {
-                Some(_) => UpError::Broken("a node".to_owned()),
+                Some(_) => UpError::Broken("a node, or the service proxy".to_owned()),
                 None => std::future::pending().await,
             }
         };
@@ -111,6 +119,37 @@ async fn run(
         error = &mut broken => return Err(error),
     }
     Err(broken.await)
+}
+
+/// The proxy of all nodes, when there are any.
+fn service_proxy_of(
+    settings: &Settings,
+    control: &Control,
+) -> Result<Option<service_proxy::Options<ExclusiveNet>>, UpError> {
+    let Some(ranges) = settings.ranges else {
+        return Ok(None);
+    };
+    let slices = settings.slices.iter().enumerate();
+    let nodes = slices.map(|(index, slice)| NodeIdentity {
+        name: node_name(index),
+        address: addresses::Pool::new(*slice).node_address(),
+        slice: *slice,
+    });
+    Ok(Some(service_proxy::Options {
+        net: ExclusiveNet,
+        client: control.client_of(&Account::ServiceProxy)?,
+        nodes: nodes.collect(),
+        load_balancers: Some(LoadBalancers {
+            pool: ranges.load_balancers,
+            client: control.client_of(&Account::Controller("service-controller"))?,
+        }),
+        limits: service_proxy::Limits::default(),
+        rng: control.rng("service-proxy"),
+    }))
+}
+
+fn node_name(index: usize) -> String {
+    format!("node-{}", index + 1)
 }
 
 /// Fills the cluster, waits until it is ready, and says so.

@@ -27,8 +27,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::actors;
-use crate::actors::event::{self, Draft, Recorder};
+use crate::actors::event::{Draft, EventWriter, Recorder};
 use crate::actors::store::Key;
+use crate::actors::write::Writer;
 use crate::kubelet::watching::{self, Objects};
 use crate::stop;
 
@@ -80,12 +81,21 @@ pub struct Options<N> {
     pub client: Client,
     /// The nodes that it stands for.
     pub nodes: Vec<NodeIdentity>,
-    /// Where Services of type LoadBalancer get their addresses from. None: somebody else gives them.
-    pub load_balancer_pool: Option<Ipv4Net>,
+    /// Who gives Services of type LoadBalancer their addresses. None: somebody else does.
+    pub load_balancers: Option<LoadBalancers>,
     /// Its bounds.
     pub limits: Limits,
     /// Randomness.
     pub rng: SmallRng,
+}
+
+/// What gives addresses to Services of type LoadBalancer.
+#[derive(Clone)]
+pub struct LoadBalancers {
+    /// The addresses.
+    pub pool: Ipv4Net,
+    /// The API server, as somebody who may write the status of Services.
+    pub client: Client,
 }
 
 /// The bounds of a proxy.
@@ -146,6 +156,12 @@ struct Proxy<N: Net> {
 
 // === impl Options ===
 
+impl std::fmt::Debug for LoadBalancers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LoadBalancers({})", self.pool)
+    }
+}
+
 impl<N> std::fmt::Debug for Options<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Options({} nodes)", self.nodes.len())
@@ -175,16 +191,20 @@ pub async fn run<N: Net>(mut options: Options<N>, stop: stop::Signal) -> Counts 
     options.rng = derive();
     let services = keep_services(&mut background, &options.client, derive());
     let slices = keep_slices(&mut background, &options.client, derive());
-    let (recorder, events) = event::channel(options.client.clone(), derive());
+    let (sender, events) = EventWriter::new(derive());
     background.spawn(events.run());
-    if let Some(pool) = options.load_balancer_pool {
+    let recorder = |client: &Client, component| {
+        Recorder::new(sender.clone(), Writer::new(client.clone(), component)).of(component)
+    };
+    if let Some(load_balancers) = options.load_balancers.take() {
+        let recorder = recorder(&load_balancers.client, load_balancer::COMPONENT);
         background.spawn(load_balancer::run(
-            pool,
-            options.client.clone(),
+            load_balancers,
             services.clone(),
-            recorder.of(load_balancer::COMPONENT),
+            recorder,
         ));
     }
+    let client = options.client.clone();
     let (listeners, accepted) = Listeners::new(options.net.clone());
     let proxy = Proxy {
         options,
@@ -194,7 +214,7 @@ pub async fn run<N: Net>(mut options: Options<N>, stop: stop::Signal) -> Counts 
         listeners,
         affinity: Affinity::new(AFFINITY_MAX),
         connections: JoinSet::new(),
-        recorder: recorder.of(COMPONENT),
+        recorder: recorder(&client, COMPONENT),
         counts: Counts::default(),
         knows_privileged: false,
     };

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use rand::Rng as _;
 use serde_json::{Value, json};
 
@@ -124,6 +125,11 @@ pub(crate) fn check(
     } else {
         Err(Failure::invalid(resource, name, &causes))
     }
+}
+
+/// The first address of a range: that of the API server itself.
+pub(crate) fn first(range: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(range.network()) + 1)
 }
 
 /// Whether a Service has this cluster IP.

@@ -28,7 +28,7 @@ pub(super) fn publish(shared: &Shared, address: SocketAddr) {
         json!({"name": NAME, "namespace": NAMESPACE, "uid": uid, "creationTimestamp": created, "labels": labels})
     };
     if state.store.get("services", KEY).is_none() {
-        let cluster_ip = Ipv4Addr::from(u32::from(state.service_range.network()) + 1).to_string();
+        let cluster_ip = addresses::first(state.service_range).to_string();
         if addresses::is_used(&state, &cluster_ip) {
             tracing::warn!(%cluster_ip, reason = "address_taken", "cannot make the Service default/kubernetes");
         } else {

@@ -1,6 +1,7 @@
 //! What the echo server says about a request. Pure.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{Version, header, request};
@@ -23,6 +24,7 @@ pub struct Answer<'a> {
     pod: &'a str,
     namespace: &'a str,
     node: &'a str,
+    client: String,
     port: u16,
     method: &'a str,
     path: &'a str,
@@ -36,10 +38,11 @@ pub struct Answer<'a> {
 // === impl Answer ===
 
 impl<'a> Answer<'a> {
-    /// Describes a request that came in on `port`. Bytes of a header that are no UTF-8 are shown as U+FFFD.
+    /// Describes a request that came in on `port`, on a connection from `client`. Bytes of a header that are no UTF-8 are shown as U+FFFD.
     #[must_use]
     pub fn new(
         identity: &'a Identity,
+        client: IpAddr,
         port: u16,
         head: &'a request::Parts,
         body_bytes: u64,
@@ -55,6 +58,7 @@ impl<'a> Answer<'a> {
             pod: &identity.pod,
             namespace: &identity.namespace,
             node: &identity.node,
+            client: client.to_string(),
             port,
             method: head.method.as_str(),
             path: head.uri.path(),

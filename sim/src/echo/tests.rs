@@ -70,7 +70,7 @@ async fn the_answer_describes_the_request() {
             "{protocol}"
         );
         let expected = json!({
-            "pod": "web-1", "namespace": "shop", "node": "node-2", "port": echo.address.port(),
+            "pod": "web-1", "namespace": "shop", "node": "node-2", "client": "127.0.0.1", "port": echo.address.port(),
             "method": "POST", "path": "/a/%20b", "query": "x=1&y", "host": echo.address.to_string(),
             "protocol": protocol, "headers": null, "body_bytes": 5,
         });

@@ -46,13 +46,17 @@ impl Control {
             .map(|byte| format!("{byte:02x}"))
             .collect();
 
-        let identity = tls::identity(&[settings.api_address.ip()])
-            .map_err(|error| UpError::Certificate(error.to_string()))?;
-        let server = Server::new(api::Options {
-            // Without pods there is nothing whose addresses would need the exception.
-            allows_loopback: settings.content != Content::ApiOnly,
-            ..api::Options::new(token.clone(), seed)
-        });
+        let mut options = api::Options::new(token.clone(), seed);
+        // Without pods there is nothing whose addresses would need the exception.
+        options.allows_loopback = settings.content != Content::ApiOnly;
+        let served = settings.ranges.map(|ranges| ranges.services);
+        if let Some(range) = served.or(settings.service_range_unserved) {
+            options.service_range = range;
+        }
+        let names = [settings.api_address.ip(), options.own_cluster_ip().into()];
+        let identity =
+            tls::identity(&names).map_err(|error| UpError::Certificate(error.to_string()))?;
+        let server = Server::new(options);
         if let Some(path) = &settings.request_log {
             server
                 .log_requests_in(path)

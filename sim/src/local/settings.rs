@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use tracing::level_filters::LevelFilter;
 
 use super::error::UpError;
+use super::ranges::{self, ServiceRanges, Surroundings};
 use crate::images::Image;
 use crate::kubelet::KUBELET_PORT;
 use crate::kubelet::addresses::{self, Pool};
@@ -48,6 +49,14 @@ pub struct Arguments {
     /// Addresses of nodes and pods, in 127.0.0.0/8: each node gets a part. Another one for each cluster on this machine.
     #[arg(long, value_name = "CIDR", default_value_t = Ipv4Net::new_assert(Ipv4Addr::new(127, 10, 0, 0), 16))]
     pod_cidr: Ipv4Net,
+    /// Addresses of Services, in 127.0.0.0/8. By default the first of 127.96.0.0/16, 127.94.0.0/16, … that no other cluster
+    /// has; without nodes 10.96.0.0/16, since nobody can reach them then.
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Option<Ipv4Net>,
+    /// Addresses of Services of type LoadBalancer, in 127.0.0.0/8. By default the first of 127.97.0.0/24, 127.95.0.0/24, …
+    /// that no other cluster has.
+    #[arg(long, value_name = "CIDR")]
+    load_balancer_pool: Option<Ipv4Net>,
     /// Where the API server listens. Port 0: a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     api_address: SocketAddr,
@@ -79,6 +88,12 @@ pub(super) struct Settings {
     pub(super) https_port: u16,
     pub(super) pod_network: Ipv4Net,
     pub(super) slices: Vec<Ipv4Net>,
+    /// Where Services have their addresses. None: nobody serves them.
+    pub(super) ranges: Option<ServiceRanges>,
+    /// Addresses of Services when nobody serves them.
+    pub(super) service_range_unserved: Option<Ipv4Net>,
+    /// What `ranges` may become.
+    ranges_to_try: Vec<ServiceRanges>,
     pub(super) api_address: SocketAddr,
     pub(super) request_log: Option<PathBuf>,
 }
@@ -154,6 +169,21 @@ impl Settings {
         let slices = addresses::slices(pod_network, arguments.nodes)
             .map_err(|error| UpError::Argument(format!("--pod-cidr {error}")))?;
         let content = arguments.content();
+        let api = match arguments.api_address.ip() {
+            IpAddr::V4(api) => Some(api),
+            IpAddr::V6(_) => None,
+        };
+        let around = Surroundings {
+            pods: pod_network,
+            vip,
+            api,
+        };
+        let ranges_to_try = if content.has_nodes() {
+            ranges::choices(arguments.service_cidr, arguments.load_balancer_pool, around)
+                .map_err(UpError::Argument)?
+        } else {
+            Vec::new()
+        };
         // Images are looked at before anything starts, so that a wrong one costs nobody a wait.
         crate::images::Images::new(arguments.images.clone(), None)?;
         Ok(Self {
@@ -165,13 +195,16 @@ impl Settings {
             https_port: arguments.https_port,
             pod_network,
             slices,
+            ranges: None,
+            service_range_unserved: arguments.service_cidr.map(|range| range.trunc()),
+            ranges_to_try,
             api_address: arguments.api_address,
             request_log: arguments.request_log,
         })
     }
 
-    /// Holds one port of each node, and finds out whether those of the VIP are free.
-    pub(super) fn claim_addresses(&self) -> Result<Vec<TcpListener>, UpError> {
+    /// Holds one port of each node and of each range, and finds out whether those of the VIP are free.
+    pub(super) fn claim_addresses(&mut self) -> Result<Vec<TcpListener>, UpError> {
         if !self.content.has_nodes() {
             return Ok(Vec::new());
         }
@@ -189,11 +222,29 @@ impl Settings {
             drop(claim(SocketAddr::from((self.vip, port)), cure)?);
         }
         let cure = "another cluster runs here: give this one a --pod-cidr of its own";
-        self.slices
-            .iter()
-            .map(|slice| Pool::new(*slice).node_address())
-            .map(|node| claim(SocketAddr::from((node, KUBELET_PORT)), cure))
-            .collect()
+        let mut held = self.claim_ranges()?;
+        let nodes = self.slices.iter();
+        for node in nodes.map(|slice| Pool::new(*slice).node_address()) {
+            held.push(claim(SocketAddr::from((node, KUBELET_PORT)), cure)?);
+        }
+        Ok(held)
+    }
+
+    /// Takes the first ranges that no other cluster has. The address of a network itself is no Service's.
+    fn claim_ranges(&mut self) -> Result<Vec<TcpListener>, UpError> {
+        let cure = "another cluster runs here: give this one a --service-cidr and a --load-balancer-pool of its own";
+        let mut last = Ok(Vec::new());
+        for ranges in &self.ranges_to_try {
+            let networks = [ranges.services, ranges.load_balancers].into_iter();
+            last = networks
+                .map(|range| claim(SocketAddr::from((range.network(), KUBELET_PORT)), cure))
+                .collect();
+            if last.is_ok() {
+                self.ranges = Some(*ranges);
+                break;
+            }
+        }
+        last
     }
 
     /// What the manifests leave open.
@@ -295,6 +346,25 @@ mod tests {
             let error = settings(line).unwrap_err();
             assert!(error.contains(expected), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn two_clusters_find_ranges_of_their_own_unless_they_are_told_which() {
+        let start = |line: &str| {
+            let mut settings = settings(line).unwrap();
+            let held = settings.claim_addresses();
+            held.map(|held| (settings.ranges.unwrap(), held))
+        };
+        let (one, _held) = start("--vip 127.0.55.1 --pod-cidr 127.55.1.0/24").unwrap();
+        let (other, _held) = start("--vip 127.0.55.2 --pod-cidr 127.55.2.0/24").unwrap();
+        assert_ne!(one.services, other.services);
+        assert_ne!(one.load_balancers, other.load_balancers);
+        let told = format!(
+            "--vip 127.0.55.3 --pod-cidr 127.55.3.0/24 --service-cidr {}",
+            one.services
+        );
+        let sentence = start(&told).unwrap_err().to_string();
+        assert!(sentence.contains("--service-cidr"), "{sentence}");
     }
 
     #[test]

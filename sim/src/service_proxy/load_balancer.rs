@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::LoadBalancers;
 use super::pool::{Pool, Step};
 use crate::actors::event::{Draft, Recorder};
 use crate::actors::write::{WriteError, timed};
@@ -30,12 +30,12 @@ type Told = BTreeMap<String, Ipv4Addr>;
 
 /// Works without end.
 pub(super) async fn run(
-    network: Ipv4Net,
-    client: Client,
+    options: LoadBalancers,
     mut services: watch::Receiver<Objects<Service>>,
     recorder: Recorder,
 ) {
-    let mut pool = Pool::new(network);
+    let LoadBalancers { pool, client } = options;
+    let mut pool = Pool::new(pool);
     let mut told = Told::new();
     let mut retry_delay = None;
     loop {

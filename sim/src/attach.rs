@@ -1,9 +1,9 @@
 //! Nodes for an API server that somebody else runs: `tiergate-sim attach`.
 //!
-//! In: a kubeconfig and the arguments. Out: nodes whose pods are processes and echo servers of this machine, and a line `ready` once
-//! pods can be bound to them; nothing else of a cluster. At the end the nodes, their leases and their pods are gone from the API
-//! server. The order: `settings` checks what was asked for, `access` reads the kubeconfig, `check` looks at the cluster before anything
-//! is written, `membership` waits and, at the end, removes, `report` prints.
+//! In: a kubeconfig and the arguments. Out: nodes whose pods are processes and echo servers of this machine, the service proxy of
+//! these nodes, and a line `ready` once pods can be bound to them; nothing else of a cluster. At the end the nodes, their leases and
+//! their pods are gone from the API server. The order: `settings` checks what was asked for, `access` reads the kubeconfig, `check` looks at the cluster before anything
+//! is written, `services` makes the proxy, `membership` waits and, at the end, removes, `report` prints.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::images::{BinariesError, Images, binaries};
 use crate::kubelet::{self, Node};
-use crate::stop;
+use crate::{service_proxy, stop};
 
 mod access;
 mod check;
@@ -27,6 +27,7 @@ mod error;
 mod membership;
 mod report;
 mod rights;
+mod services;
 mod settings;
 
 use access::Access;
@@ -83,7 +84,7 @@ pub async fn attach(arguments: Arguments) -> Result<(), AttachError> {
         let ended = nodes.running.join_next().await;
         Err(AttachError::Broken(match ended {
             Some(Err(error)) => error.to_string(),
-            _ => "a node".to_owned(),
+            _ => "a node, or the service proxy".to_owned(),
         }))
     };
     let result = tokio::select! {
@@ -132,6 +133,12 @@ impl Nodes {
             })
             .await?;
             self.running.spawn(node.run(stopping.clone()));
+        }
+        let rng = platform::derive_rng(seed, "service-proxy");
+        if let Some(proxy) = services::proxy(settings, access, rng)? {
+            self.running.spawn(async move {
+                service_proxy::run(proxy, stopping).await;
+            });
         }
         Ok(())
     }

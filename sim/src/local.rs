@@ -126,7 +126,7 @@ fn service_proxy_of(
     settings: &Settings,
     control: &Control,
 ) -> Result<Option<service_proxy::Options<ExclusiveNet>>, UpError> {
-    let Some(ranges) = settings.ranges else {
+    let Some(ranges) = settings.ranges.filter(|_| settings.content.has_nodes()) else {
         return Ok(None);
     };
     let slices = settings.slices.iter().enumerate();

@@ -6,12 +6,11 @@
 //! address that all nodes share by the rules of one (`table`, `choose`).
 //!
 //! Pure: `endpoint` reads slices, `table` says where to listen, `choose` where a connection goes, `pool` which address a
-//! load balancer gets. Drivers: `listeners`, `forward`, `health`, `load_balancer`; this file owns the state and puts them together.
+//! load balancer gets. Drivers: `listeners`, `forward`, `health`, `load_balancer`, and `proxy`, which
+//! puts them together. This file has what it is made of.
 //! It is no product: the tiers never use it.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -24,11 +23,9 @@ use rand::{RngCore, SeedableRng};
 use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::actors;
-use crate::actors::event::{Draft, EventWriter, Recorder};
-use crate::actors::store::Key;
+use crate::actors::event::{EventWriter, Recorder};
 use crate::actors::write::Writer;
 use crate::kubelet::watching::{self, Objects};
 use crate::stop;
@@ -41,13 +38,13 @@ mod health;
 mod listeners;
 mod load_balancer;
 mod pool;
+mod proxy;
 mod table;
 
-use choose::{Affinity, Refusal};
+use choose::Affinity;
 pub use exclusive::ExclusiveNet;
-use forward::{Ending, Report, Times};
-use listeners::{Accepted, Listeners, Refused};
-use table::{Listener, Table};
+use listeners::Listeners;
+use proxy::Proxy;
 
 /// The name under which it reports Events, that of what it stands for.
 const COMPONENT: &str = "kube-proxy";
@@ -57,9 +54,6 @@ const SELECTOR: &str = "!service.kubernetes.io/service-proxy-name,!service.kuber
 
 /// Clients that are remembered for `sessionAffinity`.
 const AFFINITY_MAX: usize = 16 * 1024;
-
-/// Connections that ended and are counted one by one before a line of the log says how many there were.
-const COUNTS_LOGGED_EVERY: u64 = 1000;
 
 /// A node for which the proxy answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,20 +132,6 @@ pub struct Counts {
     pub lost_client: u64,
     /// Bytes carried, both ways.
     pub bytes: u64,
-}
-
-struct Proxy<N: Net> {
-    options: Options<N>,
-    services: watch::Receiver<Objects<Service>>,
-    slices: watch::Receiver<Objects<EndpointSlice>>,
-    table: watch::Sender<Arc<Table>>,
-    listeners: Listeners<N>,
-    affinity: Affinity,
-    connections: JoinSet<Option<Report>>,
-    recorder: Recorder,
-    counts: Counts,
-    /// Ports below 1024 fail all alike: the log says it once.
-    knows_privileged: bool,
 }
 
 // === impl Options ===
@@ -253,203 +233,6 @@ fn keep_slices(
 
 fn config() -> watcher::Config {
     actors::watch::config().labels(SELECTOR)
-}
-
-// === impl Proxy ===
-
-impl<N: Net> Proxy<N> {
-    async fn run(
-        mut self,
-        mut accepted: tokio::sync::mpsc::Receiver<Accepted<N::Stream>>,
-        mut background: JoinSet<()>,
-        mut stop: stop::Signal,
-    ) -> Counts {
-        // Both lists first: a Service without its endpoints would look as if it had none.
-        tokio::select! {
-            () = stop.wait() => return self.counts,
-            _ = async { tokio::join!(self.services.changed(), self.slices.changed()) } => {}
-        }
-        let mut sync_at = Some(Instant::now());
-        let mut synced_at = Instant::now();
-        loop {
-            let due = [sync_at, self.listeners.retry_at()];
-            let due = due.into_iter().flatten().min();
-            tokio::select! {
-                biased; // The end first, then what is known, so that a connection meets the newest table.
-                () = stop.wait() => break,
-                () = until(due) => {
-                    sync_at = None;
-                    synced_at = Instant::now();
-                    self.sync().await;
-                }
-                Ok(()) = self.services.changed() => {
-                    sync_at = sync_at.or(Some(synced_at + self.options.limits.sync_period));
-                }
-                Ok(()) = self.slices.changed() => {
-                    sync_at = sync_at.or(Some(synced_at + self.options.limits.sync_period));
-                }
-                Some(connection) = accepted.recv() => self.take(connection),
-                Some(ended) = self.connections.join_next() => self.count(ended.unwrap_or(None)),
-                Some(_) = background.join_next() => {
-                    tracing::error!(reason = "service_proxy_broken", "the service proxy stops: a task of it has ended");
-                    break;
-                }
-            }
-        }
-        tracing::info!(counts = ?self.counts, "the service proxy ends");
-        self.counts
-    }
-
-    /// Makes table and listeners equal to the objects.
-    async fn sync(&mut self) {
-        let services = self.services.borrow_and_update().clone();
-        let slices = self.slices.borrow_and_update().clone();
-        let table = table::build(
-            services.values().map(AsRef::as_ref),
-            slices.values().map(AsRef::as_ref),
-            &self.options.nodes,
-            self.options.limits.listeners_max,
-        );
-        let before = self.table.borrow().clone();
-        for complaint in &table.complaints {
-            if !before.complaints.contains(complaint) {
-                let key = &complaint.service;
-                let message = complaint.message.clone();
-                tracing::warn!(service = %key, message, reason = complaint.reason, "a Service is not served whole");
-                self.tell(&services, key, complaint.reason, message);
-            }
-        }
-        // The table first: whoever connects to a new listener must find it there.
-        self.table.send_replace(Arc::new(table.clone()));
-        let refused = self.listeners.follow(&table).await;
-        self.report(&services, &table, &refused);
-        tracing::debug!(
-            listeners = self.listeners.open_count(),
-            wanted = table.listeners.len(),
-            "the service proxy follows the Services"
-        );
-    }
-
-    /// Says what could not be opened: each in the log, and one Event for a Service.
-    fn report(&mut self, services: &Objects<Service>, table: &Table, refused: &[Refused]) {
-        let mut told = BTreeMap::new();
-        for Refused { at, problem, error } in refused {
-            let Some(listener) = table.listeners.get(at) else {
-                continue;
-            };
-            let service = listener.service();
-            let ip = match at.ip() {
-                IpAddr::V4(ip) => ip,
-                IpAddr::V6(_) => continue,
-            };
-            let message = format!("cannot listen on {at}: {error}; {}", problem.cure(ip));
-            let is_privileged = *problem == listeners::Problem::Privileged;
-            if !problem.concerns_owner(listener) || (is_privileged && self.knows_privileged) {
-                tracing::debug!(%service, %at, %error, reason = problem.reason(), "a Service is not served at an address");
-            } else {
-                self.knows_privileged |= is_privileged;
-                tracing::warn!(%service, %at, %error, reason = problem.reason(), "{message}");
-            }
-            if problem.concerns_owner(listener) {
-                told.entry(service.clone()).or_insert(message);
-            }
-        }
-        for (service, message) in told {
-            self.tell(services, &service, "ListenFailed", message);
-        }
-    }
-
-    fn tell(&self, services: &Objects<Service>, key: &Key, reason: &'static str, message: String) {
-        if let Some(service) = services.get(&(key.namespace.clone(), key.name.clone())) {
-            let draft = Draft::warning(&**service, reason, message);
-            self.recorder.record(draft);
-        }
-    }
-
-    fn take(&mut self, accepted: Accepted<N::Stream>) {
-        let Accepted { stream, peer, at } = accepted;
-        self.counts.accepted += 1;
-        if self.connections.len() >= self.options.limits.connections_max {
-            self.counts.over_limit += 1;
-            if self.counts.over_limit % COUNTS_LOGGED_EVERY == 1 {
-                tracing::warn!(%at, over_limit = self.counts.over_limit, reason = "too_many_connections", "connections through Services are closed at once");
-            }
-            return;
-        }
-        let table = self.table.borrow().clone();
-        let frontend = match table.listeners.get(&at) {
-            // It went while the connection waited.
-            None => {
-                self.counts.no_endpoint += 1;
-                return;
-            }
-            Some(Listener::Health(_)) => {
-                let table = self.table.subscribe();
-                self.connections.spawn(async move {
-                    health::serve(stream, at, table).await;
-                    None
-                });
-                return;
-            }
-            Some(Listener::Forward(frontend)) => frontend,
-        };
-        let options = &mut self.options;
-        let (nodes, rng) = (&options.nodes, &mut options.rng);
-        let (now, client) = (Instant::now(), peer.ip());
-        let route = choose::route(frontend, client, nodes, &mut self.affinity, now, rng);
-        match route {
-            Ok(route) => {
-                let limits = options.limits;
-                let times = Times {
-                    connect_timeout: limits.connect_timeout,
-                    idle_timeout: limits.idle_timeout,
-                    half_closed_timeout: limits.half_closed_timeout,
-                };
-                let net = options.net.clone();
-                let forwarded =
-                    async move { Some(forward::forward(net, stream, route, times).await) };
-                self.connections.spawn(forwarded);
-            }
-            Err(Refusal::NoEndpoint) => {
-                self.counts.no_endpoint += 1;
-                tracing::debug!(%at, %client, reason = "no_local_endpoint", "a connection to a Service is closed");
-            }
-            Err(Refusal::SourceRange) => {
-                self.counts.source_refused += 1;
-                tracing::debug!(%at, %client, reason = "source_range", "a connection to a Service is closed");
-            }
-        }
-    }
-
-    fn count(&mut self, report: Option<Report>) {
-        let Some(report) = report else { return };
-        let counts = &mut self.counts;
-        match report.ending {
-            Ending::Closed => counts.closed += 1,
-            Ending::Broken => counts.broken += 1,
-            Ending::Idle => counts.idle += 1,
-            Ending::ConnectFailed | Ending::ConnectTimedOut => counts.connect_failed += 1,
-        }
-        counts.bytes += report.bytes;
-        if report.lost_client {
-            counts.lost_client += 1;
-            if counts.lost_client % COUNTS_LOGGED_EVERY == 1 {
-                tracing::info!(
-                    lost_client = counts.lost_client,
-                    reason = "address_not_local",
-                    "endpoints see a node's address instead of the client's, which is none of this machine"
-                );
-            }
-        }
-    }
-}
-
-/// Waits for a moment that may be none.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

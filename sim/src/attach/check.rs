@@ -6,7 +6,6 @@
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -32,7 +31,7 @@ pub(super) async fn check(
     let failed = |error| failure(server, error);
     let version = client.apiserver_version().await.map_err(failed)?;
     check_version(&version)?;
-    super::rights::check(client)
+    super::rights::check(client, settings)
         .await
         .map_err(|error| match error {
             Ok(refusal) => refusal,
@@ -43,6 +42,7 @@ pub(super) async fn check(
     check_nodes(settings, &nodes.items)?;
     check_services(client, settings).await?;
     check_endpoints(client, settings).await?;
+    super::services::check(client, settings).await?;
     Ok(version.git_version)
 }
 
@@ -105,15 +105,8 @@ fn check_nodes(settings: &Settings, nodes: &[Node]) -> Result<(), AttachError> {
 }
 
 async fn check_services(client: &kube::Client, settings: &Settings) -> Result<(), AttachError> {
-    let ranges: Api<ServiceCIDR> = Api::all(client.clone());
-    // An API server before 1.33 does not name its ranges: then the Services tell.
-    if let Ok(ranges) = ranges.list(&ListParams::default()).await {
-        let ranges = ranges.items.into_iter().filter_map(|range| range.spec);
-        for range in ranges.flat_map(|spec| spec.cidrs.unwrap_or_default()) {
-            if let Ok(range) = range.parse::<Ipv4Net>() {
-                check_network(settings, range, "Services")?;
-            }
-        }
+    for range in super::services::ranges(client).await? {
+        check_network(settings, range, "Services")?;
     }
     let services: Api<Service> = Api::all(client.clone());
     let mut parameters = ListParams::default().limit(PAGE);

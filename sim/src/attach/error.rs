@@ -89,6 +89,17 @@ pub enum AttachError {
         /// The network that it belongs to.
         network: Ipv4Net,
     },
+    /// The range of Services is not local.
+    #[error(
+        "cannot serve Services in {network}: {} is no address of this machine; make the network local with `ip route add local {network} dev lo`, or do without Services: --service-proxy off",
+        address.ip()
+    )]
+    ServicesNotLocal {
+        /// The address that was tried.
+        address: SocketAddr,
+        /// The network that it belongs to.
+        network: Ipv4Net,
+    },
     /// An address that another program has.
     #[error(
         "cannot listen on {address}: {error}; other nodes run here: give these a --pod-cidr (and --node-cidr) of their own"
@@ -156,6 +167,7 @@ impl AttachError {
             | Self::Folder(_) => 3,
             Self::Unreachable { .. }
             | Self::NotLocal { .. }
+            | Self::ServicesNotLocal { .. }
             | Self::Bind { .. }
             | Self::Node(_)
             | Self::Api(_) => 4,

@@ -8,9 +8,20 @@ use kube::Api;
 use kube::api::PostParams;
 
 use super::error::AttachError;
+use super::settings::Settings;
 
-/// One row: verbs, API group, resource with its subresource.
-const RIGHTS: [(&[&str], &str, &str); 12] = [
+/// Verbs, API group, resource with its subresource.
+type Right = (&'static [&'static str], &'static str, &'static str);
+
+/// What the service proxy does, and what gives addresses to load balancers.
+const PROXY_RIGHTS: [Right; 2] = [
+    (&["list", "watch"], "discovery.k8s.io", "endpointslices"),
+    (&["create", "patch"], "", "events"),
+];
+const POOL_RIGHTS: [Right; 1] = [(&["patch"], "", "services/status")];
+
+/// What nodes do.
+const RIGHTS: [Right; 12] = [
     (&["list", "get", "create", "delete"], "", "nodes"),
     (&["patch"], "", "nodes/status"),
     (&["list", "watch", "get", "delete"], "", "pods"),
@@ -30,9 +41,19 @@ const RIGHTS: [(&[&str], &str, &str); 12] = [
 ];
 
 /// Asks for each right. The error of a right that is missing, or of a question that failed.
-pub(super) async fn check(client: &kube::Client) -> Result<(), Result<AttachError, kube::Error>> {
+pub(super) async fn check(
+    client: &kube::Client,
+    settings: &Settings,
+) -> Result<(), Result<AttachError, kube::Error>> {
+    let mut rights = RIGHTS.to_vec();
+    if settings.has_service_proxy {
+        rights.extend(PROXY_RIGHTS);
+    }
+    if settings.load_balancer_pool.is_some() {
+        rights.extend(POOL_RIGHTS);
+    }
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let questions = RIGHTS.iter().flat_map(|(verbs, group, resource)| {
+    let questions = rights.iter().flat_map(|(verbs, group, resource)| {
         let ask = |verb: &'static str| ask(&reviews, verb, group, resource);
         verbs.iter().copied().map(ask).collect::<Vec<_>>()
     });

@@ -36,6 +36,14 @@ pub struct Arguments {
     /// What the names of the nodes begin with; a number follows.
     #[arg(long, value_name = "TEXT", default_value = "node-")]
     node_prefix: String,
+    /// Whether cluster IPs, node ports and load balancers lead to pods. `on` needs the range of Services to be local:
+    /// `ip route add local CIDR dev lo`.
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = ["on", "off"])]
+    service_proxy: String,
+    /// Give Services of type LoadBalancer addresses of this network, as MetalLB does. It has to be local. Without it somebody
+    /// else gives them, or nobody.
+    #[arg(long, value_name = "CIDR")]
+    load_balancer_pool: Option<Ipv4Net>,
     /// Run pods of this image from the programs in a folder. Repeatable; without a tag it means every tag.
     #[arg(long = "image", value_name = "NAME:TAG=FOLDER")]
     images: Vec<Image>,
@@ -53,6 +61,8 @@ pub(super) struct Settings {
     pub(super) pod_network: Ipv4Net,
     pub(super) node_network: Option<Ipv4Net>,
     pub(super) nodes: Vec<Place>,
+    pub(super) has_service_proxy: bool,
+    pub(super) load_balancer_pool: Option<Ipv4Net>,
 }
 
 /// One node: its name and where it is.
@@ -76,6 +86,13 @@ impl Settings {
             return wrong(format!(
                 "--node-cidr {network} overlaps --pod-cidr {pod_network}; change one of them"
             ));
+        }
+        let load_balancer_pool = arguments.load_balancer_pool.map(|pool| pool.trunc());
+        let has_service_proxy = arguments.service_proxy == "on";
+        if let Some(pool) = load_balancer_pool {
+            let nodes = node_network.map(|network| ("--node-cidr", network));
+            let taken = nodes.into_iter().chain([("--pod-cidr", pod_network)]);
+            check_pool(pool, taken, has_service_proxy).map_err(AttachError::Argument)?;
         }
         let prefix = &arguments.node_prefix;
         let faults = name_faults("Node", &format!("{prefix}1"));
@@ -118,15 +135,19 @@ impl Settings {
             pod_network,
             node_network,
             nodes,
+            has_service_proxy,
+            load_balancer_pool,
         })
     }
 
     /// The networks that have to be ours alone, with the flag that names each.
     pub(super) fn networks(&self) -> Vec<(&'static str, Ipv4Net)> {
         let node = self.node_network.map(|network| ("--node-cidr", network));
+        let pool = self.load_balancer_pool;
         [("--pod-cidr", self.pod_network)]
             .into_iter()
             .chain(node)
+            .chain(pool.map(|pool| ("--load-balancer-pool", pool)))
             .collect()
     }
 
@@ -140,6 +161,28 @@ impl Settings {
         let network = self.node_network.unwrap_or(self.pod_network);
         let claim = |place: &Place| listen((place.address, KUBELET_PORT).into(), network);
         self.nodes.iter().map(claim).collect()
+    }
+}
+
+/// Whether the pool of load balancers is clear of other networks, and served.
+fn check_pool(
+    pool: Ipv4Net,
+    taken: impl IntoIterator<Item = (&'static str, Ipv4Net)>,
+    is_served: bool,
+) -> Result<(), String> {
+    for (flag, network) in taken {
+        if overlap(pool, network) {
+            return Err(format!(
+                "--load-balancer-pool {pool} overlaps {flag} {network}; change one of them"
+            ));
+        }
+    }
+    if is_served {
+        Ok(())
+    } else {
+        Err(format!(
+            "--load-balancer-pool {pool} gives addresses that nobody serves with --service-proxy off; leave one of them out"
+        ))
     }
 }
 
@@ -217,6 +260,15 @@ mod tests {
                 "--node-cidr 10.245.0.0/31",
                 "--node-cidr 10.245.0.0/31 has no room for 3 nodes; use a shorter prefix",
             ),
+            (
+                "--load-balancer-pool 10.244.9.0/24",
+                "--load-balancer-pool 10.244.9.0/24 overlaps --pod-cidr 10.244.0.0/16; change one of them",
+            ),
+            (
+                "--load-balancer-pool 192.0.2.0/25 --service-proxy off",
+                "gives addresses that nobody serves with --service-proxy off",
+            ),
+            ("--service-proxy maybe", "on, off"),
             ("--node-prefix Node_", "use at most 60 lower-case letters"),
             (
                 "--image a:1=/nowhere/at/all",

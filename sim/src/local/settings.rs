@@ -50,7 +50,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CIDR", default_value_t = Ipv4Net::new_assert(Ipv4Addr::new(127, 10, 0, 0), 16))]
     pod_cidr: Ipv4Net,
     /// Addresses of Services, in 127.0.0.0/8. By default the first of 127.96.0.0/16, 127.94.0.0/16, … that no other cluster
-    /// has; without nodes 10.96.0.0/16, since nobody can reach them then.
+    /// has; with --api-only 10.96.0.0/16, since nobody serves them then.
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<Ipv4Net>,
     /// Addresses of Services of type LoadBalancer, in 127.0.0.0/8. By default the first of 127.97.0.0/24, 127.95.0.0/24, …
@@ -124,6 +124,14 @@ impl Content {
             Self::ControlPlane | Self::ApiOnly => false,
         }
     }
+
+    /// Whether Services get endpoints, so that nodes, ours or attached ones, can serve them.
+    pub(super) fn has_controllers(self) -> bool {
+        match self {
+            Self::Story | Self::Empty | Self::ControlPlane => true,
+            Self::ApiOnly => false,
+        }
+    }
 }
 
 // === impl Settings ===
@@ -178,7 +186,7 @@ impl Settings {
             vip,
             api,
         };
-        let ranges_to_try = if content.has_nodes() {
+        let ranges_to_try = if content.has_controllers() {
             ranges::choices(arguments.service_cidr, arguments.load_balancer_pool, around)
                 .map_err(UpError::Argument)?
         } else {
@@ -205,8 +213,9 @@ impl Settings {
 
     /// Holds one port of each node and of each range, and finds out whether those of the VIP are free.
     pub(super) fn claim_addresses(&mut self) -> Result<Vec<TcpListener>, UpError> {
+        let mut held = self.claim_ranges()?;
         if !self.content.has_nodes() {
-            return Ok(Vec::new());
+            return Ok(held);
         }
         for (port, cure) in [
             (
@@ -222,7 +231,6 @@ impl Settings {
             drop(claim(SocketAddr::from((self.vip, port)), cure)?);
         }
         let cure = "another cluster runs here: give this one a --pod-cidr of its own";
-        let mut held = self.claim_ranges()?;
         let nodes = self.slices.iter();
         for node in nodes.map(|slice| Pool::new(*slice).node_address()) {
             held.push(claim(SocketAddr::from((node, KUBELET_PORT)), cure)?);

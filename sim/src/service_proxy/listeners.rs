@@ -176,13 +176,16 @@ async fn accept<N: Net>(
 
 impl Problem {
     fn of(error: &io::Error, at: SocketAddr) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied if at.port() < UNPRIVILEGED_PORT_FIRST => {
-                Self::Privileged
-            }
-            io::ErrorKind::AddrInUse => Self::Taken,
-            io::ErrorKind::AddrNotAvailable => Self::NotLocal,
-            _ => Self::Other,
+        let kind = error.kind();
+        let is_privileged = at.port() < UNPRIVILEGED_PORT_FIRST;
+        if kind == io::ErrorKind::PermissionDenied && is_privileged {
+            Self::Privileged
+        } else if kind == io::ErrorKind::AddrInUse {
+            Self::Taken
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            Self::NotLocal
+        } else {
+            Self::Other
         }
     }
 

@@ -70,88 +70,53 @@ const POD_OF_2: &str = "127.10.1.9";
 const POD_OF_3: &str = "127.10.2.9";
 const OUTSIDE: &str = "127.0.0.1";
 
-#[test]
-fn policies_choose_the_endpoints_and_the_address_that_they_see() {
-    let cluster_ip = "127.96.0.7:80";
-    let node_port = |policy: &str| json!({"type": "NodePort", "externalTrafficPolicy": policy, "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
-    let (on_1, on_3) = ("127.10.0.1:30080", "127.10.2.1:30080");
-    let all = "127.10.0.5 127.10.0.6 127.10.1.5";
-    let cases = [
-        // Pods keep their address; others come from a node.
-        (
-            json!({}),
-            cluster_ip,
-            POD_OF_2,
-            format!("{all} from {POD_OF_2}"),
-        ),
-        (
-            json!({}),
-            cluster_ip,
-            OUTSIDE,
-            format!("{all} from 127.10.0.1"),
-        ),
-        (
-            json!({}),
-            cluster_ip,
-            "127.10.1.1",
-            format!("{all} from 127.10.0.1"),
-        ),
-        // Inside, the local policy is that of the client's node.
-        (
-            json!({"internalTrafficPolicy": "Local"}),
-            cluster_ip,
-            POD_OF_2,
-            format!("127.10.1.5 from {POD_OF_2}"),
-        ),
-        (
-            json!({"internalTrafficPolicy": "Local"}),
-            cluster_ip,
-            POD_OF_3,
-            "NoEndpoint".to_owned(),
-        ),
-        (
-            json!({"internalTrafficPolicy": "Local"}),
-            cluster_ip,
-            OUTSIDE,
-            format!("{all} from 127.10.0.1"),
-        ),
-        // From outside, the local policy keeps the address and the other hides it.
-        (
-            node_port("Cluster"),
-            on_3,
-            OUTSIDE,
-            format!("{all} from 127.10.2.1"),
-        ),
-        (
-            node_port("Cluster"),
-            on_3,
-            POD_OF_2,
-            format!("{all} from 127.10.2.1"),
-        ),
-        (
-            node_port("Local"),
-            on_1,
-            OUTSIDE,
-            format!("127.10.0.5 127.10.0.6 from {OUTSIDE}"),
-        ),
-        (
-            node_port("Local"),
-            on_1,
-            "127.10.0.1",
-            "127.10.0.5 127.10.0.6 from 127.10.0.1".to_owned(),
-        ),
-        (
-            node_port("Local"),
-            on_1,
-            POD_OF_3,
-            format!("{all} from {POD_OF_3}"),
-        ),
-    ];
-    for (spec, at, client, expected) in cases {
-        let told = format!("{spec} at {at} for {client}");
-        let frontend = frontend(spec, at);
-        assert_eq!(World::new(9).seen(&frontend, client), expected, "{told}");
+const ALL: &str = "127.10.0.5 127.10.0.6 127.10.1.5";
+
+/// Cases: a client, and what it comes to at an address of the Service.
+#[track_caller]
+fn check(spec: &Value, at: &str, cases: &[(&str, &str)]) {
+    for (client, expected) in cases {
+        let frontend = frontend(spec.clone(), at);
+        let seen = World::new(9).seen(&frontend, client);
+        assert_eq!(seen, *expected, "{spec} at {at} for {client}");
     }
+}
+
+#[test]
+fn at_a_cluster_ip_pods_keep_their_address_and_others_come_from_a_node() {
+    let (from_pod, from_node) = (
+        format!("{ALL} from {POD_OF_2}"),
+        format!("{ALL} from 127.10.0.1"),
+    );
+    let cases = [
+        (POD_OF_2, &*from_pod),
+        (OUTSIDE, &from_node),
+        ("127.10.1.1", &from_node),
+    ];
+    check(&json!({}), "127.96.0.7:80", &cases);
+    // The local policy is that of the client's node.
+    let cases = [
+        (POD_OF_2, "127.10.1.5 from 127.10.1.9"),
+        (POD_OF_3, "NoEndpoint"),
+        (OUTSIDE, &from_node),
+    ];
+    let local = json!({"internalTrafficPolicy": "Local"});
+    check(&local, "127.96.0.7:80", &cases);
+}
+
+#[test]
+fn at_a_node_port_the_local_policy_keeps_the_client_and_the_other_hides_it() {
+    let node_port = |policy: &str| json!({"type": "NodePort", "externalTrafficPolicy": policy, "ports": [{"name": "http", "port": 80, "nodePort": 30080}]});
+    let from_node = format!("{ALL} from 127.10.2.1");
+    let cases = [(OUTSIDE, &*from_node), (POD_OF_2, &from_node)];
+    check(&node_port("Cluster"), "127.10.2.1:30080", &cases);
+    let from_pod = format!("{ALL} from {POD_OF_3}");
+    let cases = [
+        (OUTSIDE, "127.10.0.5 127.10.0.6 from 127.0.0.1"),
+        ("127.10.0.1", "127.10.0.5 127.10.0.6 from 127.10.0.1"),
+        (POD_OF_3, &from_pod),
+    ];
+    check(&node_port("Local"), "127.10.0.1:30080", &cases);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tiergate_data_plane::net::Net;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::choose::{self, Affinity, Refusal};
@@ -75,7 +75,7 @@ impl<N: Net> Proxy<N> {
                     sync_at = sync_at.or(Some(synced_at + self.options.limits.sync_period));
                 }
                 Some(connection) = accepted.recv() => self.take(connection),
-                Some(ended) = self.connections.join_next() => self.count(ended.unwrap_or(None)),
+                Some(ended) = self.connections.join_next() => self.count(ended),
                 Some(_) = background.join_next() => {
                     tracing::error!(reason = "service_proxy_broken", "the service proxy stops: a task of it has ended");
                     break;
@@ -155,6 +155,10 @@ impl<N: Net> Proxy<N> {
     fn take(&mut self, accepted: Accepted<N::Stream>) {
         let Accepted { stream, peer, at } = accepted;
         self.counts.accepted += 1;
+        // Those that ended make room first.
+        while let Some(ended) = self.connections.try_join_next() {
+            self.count(ended);
+        }
         if self.connections.len() >= self.options.limits.connections_max {
             self.counts.over_limit += 1;
             if self.counts.over_limit % COUNTS_LOGGED_EVERY == 1 {
@@ -207,8 +211,15 @@ impl<N: Net> Proxy<N> {
         }
     }
 
-    fn count(&mut self, report: Option<Report>) {
-        let Some(report) = report else { return };
+    fn count(&mut self, ended: Result<Option<Report>, JoinError>) {
+        let report = match ended {
+            Ok(Some(report)) => report,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, reason = "internal", "the task of a connection failed");
+                return;
+            }
+        };
         let counts = &mut self.counts;
         match report.ending {
             Ending::Closed => counts.closed += 1,

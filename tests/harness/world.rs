@@ -39,10 +39,14 @@ pub struct Request {
     pub user: String,
     /// The verb of RBAC.
     pub verb: String,
-    /// The kind in the plural.
+    /// The API group; empty for the core group and for what is no resource.
+    pub group: String,
+    /// The kind in the plural, with its subresource; the path when it is no resource.
     pub resource: String,
     /// The namespace; empty for all of them and for what has none.
     pub namespace: String,
+    /// Whether RBAC denied it. The local cluster denies nothing.
+    pub is_denied: bool,
 }
 
 /// Whether the tests run on the real control plane.

@@ -75,11 +75,20 @@ fn tell(kubectl: &Kubectl, arguments: &[&str]) {
 
 /// A line of the audit log.
 fn request(event: &Value) -> Request {
+    let subresource = text_at(event, "/objectRef/subresource");
+    let resource = match text_at(event, "/objectRef/resource") {
+        none if none.is_empty() => text_at(event, "/requestURI"),
+        resource if subresource.is_empty() => resource,
+        resource => format!("{resource}/{subresource}"),
+    };
+    let decision = &event["annotations"]["authorization.k8s.io/decision"];
     Request {
         user: text_at(event, "/user/username"),
         verb: text_at(event, "/verb"),
-        resource: text_at(event, "/objectRef/resource"),
+        group: text_at(event, "/objectRef/apiGroup"),
+        resource,
         namespace: text_at(event, "/objectRef/namespace"),
+        is_denied: *decision == "forbid",
     }
 }
 

@@ -45,8 +45,10 @@ fn request(line: &Value) -> Request {
     Request {
         user: text_at(line, "/user"),
         verb: text_at(line, "/verb"),
+        group: text_at(line, "/group"),
         resource: text_at(line, "/resource"),
         namespace: text_at(line, "/namespace"),
+        is_denied: false,
     }
 }
 

@@ -18,7 +18,7 @@ use tiergate_data_plane::net::TokioNet;
 use tokio::task::JoinSet;
 
 use crate::images::{BinariesError, Images, binaries};
-use crate::kubelet::{self, Node};
+use crate::kubelet::{self, Launcher, Node, OWN_PROGRAM};
 use crate::{service_proxy, stop};
 
 mod access;
@@ -70,15 +70,24 @@ pub async fn attach(arguments: Arguments) -> Result<(), AttachError> {
 
     let (stop, stopping) = stop::channel();
     let mut nodes = Nodes::default();
+    let launcher = Launcher::new(OWN_PROGRAM.into(), folder.path()).await;
     let running = async {
         nodes
-            .start(&settings, &access, images, folder.path(), stopping)
+            .start(
+                &settings,
+                &access,
+                images,
+                &launcher,
+                folder.path(),
+                stopping,
+            )
             .await?;
         membership::joined(&access.client, &settings).await?;
         say_ready(&report::text(
             &settings,
             &access.server(),
             &version,
+            launcher.note(),
             folder.path(),
         ))?;
         let ended = nodes.running.join_next().await;
@@ -110,6 +119,7 @@ impl Nodes {
         settings: &Settings,
         access: &Access,
         images: Images,
+        launcher: &Launcher,
         folder: &Path,
         stopping: stop::Signal,
     ) -> Result<(), AttachError> {
@@ -127,7 +137,7 @@ impl Nodes {
                 client: access.client_of(&format!("kubelet-{}", place.name))?,
                 access: of_pods.clone(),
                 images: Arc::clone(&images),
-                launcher: Some("/proc/self/exe".into()),
+                launcher: Some(launcher.clone()),
                 folder: folder.join(&place.name),
                 rng: platform::derive_rng(seed, &place.name),
             })

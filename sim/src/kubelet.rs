@@ -31,12 +31,12 @@ pub mod backoff;
 mod care;
 mod container;
 mod context;
-mod credentials;
 mod crew;
 pub mod environment;
 pub mod event;
 pub mod expand;
 pub mod launch;
+mod launcher;
 mod node;
 mod output;
 mod played;
@@ -51,11 +51,15 @@ mod report;
 pub mod service_links;
 mod sources;
 pub mod status;
+mod surroundings;
+mod volumes;
 pub(crate) mod watching;
 
 pub use access::ApiAccess;
 use addresses::Pool;
 use admission::HostPort;
+pub use launcher::Launcher;
+pub(crate) use launcher::OWN_PROGRAM;
 use played::Claims;
 use recorder::Recorder;
 use watching::Objects;
@@ -92,7 +96,7 @@ pub struct Options<N> {
     /// Images that run as processes.
     pub images: Arc<Images>,
     /// Our own program, when it can start pods that end with us ([`launch`]).
-    pub launcher: Option<PathBuf>,
+    pub launcher: Option<Launcher>,
     /// Where the pods' files go.
     pub folder: PathBuf,
     /// Randomness.

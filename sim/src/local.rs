@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::account::Account;
 use crate::images::{Images, binaries};
-use crate::kubelet::{self, Node, addresses};
+use crate::kubelet::{self, Launcher, Node, OWN_PROGRAM, addresses};
 use crate::service_proxy::{self, ExclusiveNet, LoadBalancers, NodeIdentity};
 use crate::{stop, story};
 
@@ -75,7 +75,10 @@ async fn run(
 ) -> Result<(), UpError> {
     let mut control = Control::start(settings).await?;
     kubeconfig::write(&settings.kubeconfig, &control.access, &control.token)?;
+    let mut note = None;
     if settings.content.has_nodes() {
+        let launcher = Launcher::new(OWN_PROGRAM.into(), folder).await;
+        note = launcher.note();
         for (index, slice) in settings.slices.iter().enumerate() {
             let name = node_name(index);
             let node = Node::register(kubelet::Options {
@@ -86,7 +89,7 @@ async fn run(
                 client: control.client_of(&Account::Kubelet(name.clone()))?,
                 access: control.access.clone(),
                 images: Arc::clone(&images),
-                launcher: Some("/proc/self/exe".into()),
+                launcher: Some(launcher.clone()),
                 rng: control.rng(&name),
                 name,
             })
@@ -115,7 +118,7 @@ async fn run(
     };
     let mut broken = std::pin::pin!(broken);
     tokio::select! {
-        result = begin(settings, &client, folder) => result?,
+        result = begin(settings, &client, note, folder) => result?,
         error = &mut broken => return Err(error),
     }
     Err(broken.await)
@@ -153,14 +156,19 @@ fn node_name(index: usize) -> String {
 }
 
 /// Fills the cluster, waits until it is ready, and says so.
-async fn begin(settings: &Settings, client: &kube::Client, folder: &Path) -> Result<(), UpError> {
+async fn begin(
+    settings: &Settings,
+    client: &kube::Client,
+    note: Option<String>,
+    folder: &Path,
+) -> Result<(), UpError> {
     let certificates = certificates::make(settings)?;
     if settings.content.has_nodes() {
         let is_story = settings.content == Content::Story;
         story::apply(client, is_story, &settings.values(), &certificates).await?;
     }
     readiness::wait(settings, client, &certificates, folder).await?;
-    let text = report::text(settings, client, folder).await?;
+    let text = report::text(settings, client, note, folder).await?;
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}ready")
         .and_then(|()| output.flush())

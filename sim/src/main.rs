@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,9 @@ enum Command {
     /// Become a program that ends when its parent ends. For our own use.
     #[command(name = launch::SUBCOMMAND, hide = true)]
     LaunchPod {
+        /// The mount namespace to enter first.
+        #[arg(long)]
+        plan: Option<PathBuf>,
         parent: i32,
         program: OsString,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -50,11 +54,12 @@ const CANNOT_EXECUTE: u8 = 126;
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::LaunchPod {
+            plan,
             parent,
             program,
             arguments,
         } => {
-            let error = launch::launch(parent, &program, &arguments);
+            let error = launch::launch(parent, plan.as_deref(), &program, &arguments);
             eprintln!("cannot start {}: {error}", program.display());
             ExitCode::from(CANNOT_EXECUTE)
         }

@@ -6,7 +6,13 @@ use std::path::Path;
 use super::settings::Settings;
 
 /// The text, up to the line `ready`.
-pub(super) fn text(settings: &Settings, server: &str, version: &str, folder: &Path) -> String {
+pub(super) fn text(
+    settings: &Settings,
+    server: &str,
+    version: &str,
+    note: Option<String>,
+    folder: &Path,
+) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
     let name = width(&mut settings.nodes.iter().map(|place| place.name.len()));
     let name = name.max("NODE".len());
@@ -25,6 +31,7 @@ pub(super) fn text(settings: &Settings, server: &str, version: &str, folder: &Pa
             place.name, place.slice
         ));
     }
+    note.into_iter().for_each(&mut line);
     line(format!("Logs of the pods: {}", folder.display()));
     text
 }

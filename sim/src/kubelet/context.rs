@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::admission::Refusal;
 use super::event::{Draft, Severity};
+use super::launcher::Launcher;
 use super::played::Claims;
 use super::recorder::Recorder;
 use super::status::Addresses;
@@ -24,7 +25,7 @@ pub(super) struct Context<N> {
     pub(super) client: kube::Client,
     pub(super) access: ApiAccess,
     pub(super) images: Arc<Images>,
-    pub(super) launcher: Option<PathBuf>,
+    pub(super) launcher: Option<Launcher>,
     pub(super) claims: Claims,
     pub(super) node: String,
     pub(super) node_address: Ipv4Addr,
@@ -92,7 +93,7 @@ impl<N> Context<N> {
         }
     }
 
-    /// What a container runtime and the mounted ServiceAccount would add; the container's own values win.
+    /// What a container runtime would add; the container's own values win.
     pub(super) fn add_runtime_variables(&self, variables: &mut BTreeMap<String, String>) {
         let mut add = |name: &str, value: String| {
             variables.entry(name.to_owned()).or_insert(value);
@@ -103,10 +104,6 @@ impl<N> Context<N> {
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         );
-        let kubeconfig = self.folder.join("kubeconfig");
-        if kubeconfig.exists() {
-            add("KUBECONFIG", kubeconfig.display().to_string());
-        }
     }
 
     pub(super) fn pods(&self) -> Api<Pod> {

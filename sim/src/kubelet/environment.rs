@@ -180,7 +180,7 @@ fn value(
     }
 }
 
-fn field_value(path: &str, facts: &Facts<'_>) -> Result<String, ConfigError> {
+pub(super) fn field_value(path: &str, facts: &Facts<'_>) -> Result<String, ConfigError> {
     let metadata = &facts.pod.metadata;
     let spec = facts.pod.spec.as_ref();
     let text = |value: Option<&String>| value.cloned().unwrap_or_default();

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use super::admission::Refusal;
 use super::container::Deadline;
 use super::context::Context;
-use super::credentials::Credentials;
 use super::crew::Crew;
 use super::event::Severity;
 use super::report::{RETRY_DELAY_FIRST, RETRY_DELAY_MAX, Report, finish, patch_status, retry};
 use super::status::{Phase, PodView};
+use super::volumes::Volumes;
 use crate::clock::wall_seconds;
 
 /// Grace of a pod whose object is already gone.
@@ -151,13 +151,11 @@ async fn live<N: Net>(
 ) {
     let mut background = JoinSet::new();
     let mut until = deadline.clone();
-    let renewal = tokio::select! {
-        renewal = prepare(context, view) => renewal,
+    let volumes = tokio::select! {
+        volumes = prepare(context, view) => volumes,
         _ = until.wait_for(Option::is_some) => return,
     };
-    if let Some((credentials, delay)) = renewal {
-        background.spawn(renew(credentials, delay, context.title()));
-    }
+    background.spawn(volumes.keep());
     let mut crew = Crew {
         context: Arc::clone(context),
         view: view.clone(),
@@ -170,51 +168,28 @@ async fn live<N: Net>(
     crew.end_sidecars().await;
 }
 
-/// Makes the folder of the pod and its credentials; tries until that works.
-async fn prepare<N>(
-    context: &Context<N>,
-    view: &watch::Sender<PodView>,
-) -> Option<(Credentials, Duration)> {
+/// Makes the folder of the pod and its volumes; tries until that works.
+async fn prepare<N>(context: &Arc<Context<N>>, view: &watch::Sender<PodView>) -> Volumes<N> {
+    let mut volumes = Volumes::new(Arc::clone(context));
     let mut delay = RETRY_DELAY_FIRST;
     loop {
-        let made = fs::create_dir_all(&context.folder).map_err(Into::into);
-        let result = match made {
-            Ok(()) => {
-                let client = context.client.clone();
-                Credentials::prepare(client, &context.access, &context.pod, &context.folder).await
-            }
-            Err(error) => Err(error),
+        let error = match fs::create_dir_all(&context.folder) {
+            Ok(()) => match volumes.set_up().await {
+                Ok(()) => return volumes,
+                Err(error) => error.to_string(),
+            },
+            Err(error) => format!("cannot make {}: {error}", context.folder.display()),
         };
-        match result {
-            Ok(credentials) => return credentials,
-            Err(error) => {
-                let message =
-                    format!("MountVolume.SetUp failed for volume \"kube-api-access\": {error}");
-                tracing::debug!(pod = context.title(), reason = "credentials", "{message}");
-                context.tell(None, Severity::Warning, "FailedMount", message.clone());
-                view.send_modify(|view| {
-                    for container in &mut view.containers {
-                        if let Phase::Waiting { message: text, .. } = &mut container.phase {
-                            text.clone_from(&message);
-                        }
-                    }
-                });
+        tracing::debug!(pod = context.title(), reason = "volumes", "{error}");
+        context.tell(None, Severity::Warning, "FailedMount", error.clone());
+        view.send_modify(|view| {
+            for container in &mut view.containers {
+                if let Phase::Waiting { message, .. } = &mut container.phase {
+                    message.clone_from(&error);
+                }
             }
-        }
+        });
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(RETRY_DELAY_MAX);
-    }
-}
-
-async fn renew(credentials: Credentials, mut delay: Duration, title: String) {
-    loop {
-        tokio::time::sleep(delay).await;
-        delay = match credentials.renew().await {
-            Ok(delay) => delay,
-            Err(error) => {
-                tracing::warn!(pod = title, %error, reason = "token_renewal", "cannot renew the token of a pod");
-                RETRY_DELAY_MAX
-            }
-        };
     }
 }

@@ -13,6 +13,7 @@ use super::played::Part;
 use super::probe::Unusable;
 use super::prober::Commands;
 use super::process::Order;
+use super::surroundings::{self, SurroundingsError};
 use super::{expand, ports, service_links, sources};
 use crate::images::{self, CommandError};
 
@@ -35,6 +36,8 @@ pub(super) enum PrepareError {
     Command(#[from] CommandError),
     #[error(transparent)]
     Probe(#[from] Unusable),
+    #[error(transparent)]
+    Surroundings(#[from] SurroundingsError),
 }
 
 /// What to start for a container, and how commands are run in it.
@@ -59,6 +62,7 @@ pub(super) async fn prepare<N: Net>(job: &Job<N>) -> Result<(Plan, Commands), Pr
     let mut command = expanded(&job.container.command).into_iter();
     let program = images::program(folder, command.next().as_deref())?;
     let arguments = command.chain(expanded(&job.container.args)).collect();
+    let plan = surroundings::prepare(&job.context, &job.container, &mut variables)?;
     job.context.add_runtime_variables(&mut variables);
     let order = Order {
         program,
@@ -67,6 +71,7 @@ pub(super) async fn prepare<N: Net>(job: &Job<N>) -> Result<(Plan, Commands), Pr
         folder: job.context.folder.clone(),
         log: job.context.log_of(&job.container.name),
         launcher: job.context.launcher.clone(),
+        plan,
     };
     let commands = commands(job, Some((order.clone(), folder)));
     Ok((Plan::Process(order), commands))
@@ -91,6 +96,7 @@ fn commands<N>(job: &Job<N>, own: Option<(Order, &Path)>) -> Commands {
         folder: job.context.folder.clone(),
         log: log.clone(),
         launcher: job.context.launcher.clone(),
+        plan: None,
     };
     Commands {
         order,
@@ -140,7 +146,7 @@ impl PrepareError {
     /// The reason of the `waiting` state.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::Config(_) | Self::Api(_) => "CreateContainerConfigError",
+            Self::Config(_) | Self::Api(_) | Self::Surroundings(_) => "CreateContainerConfigError",
             Self::Command(_) | Self::Probe(_) => "RunContainerError",
         }
     }

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::launch;
+use super::launcher::Launcher;
 use super::output::{Log, keep};
 
 /// How long the output of an ended process is still read: a child of its own may hold the pipe open.
@@ -31,7 +31,9 @@ pub(super) struct Order {
     pub(super) folder: PathBuf,
     pub(super) log: PathBuf,
     /// Our own program, which ties the process to our life. None: only an orderly end takes it along.
-    pub(super) launcher: Option<PathBuf>,
+    pub(super) launcher: Option<Launcher>,
+    /// The plan of its mount namespace, which the launcher follows.
+    pub(super) plan: Option<PathBuf>,
 }
 
 /// A running process.
@@ -53,15 +55,7 @@ impl Process {
     pub(super) fn start(order: &Order) -> io::Result<Self> {
         let log = Arc::new(Mutex::new(Log::open(order.log.clone())?));
         let mut command = match &order.launcher {
-            Some(launcher) => {
-                let mut command = Command::new(launcher);
-                command
-                    .arg(launch::SUBCOMMAND)
-                    .arg(std::process::id().to_string())
-                    .arg("--")
-                    .arg(&order.program);
-                command
-            }
+            Some(launcher) => launcher.command(order.plan.as_deref(), &order.program),
             None => Command::new(&order.program),
         };
         let mut child = command
@@ -165,6 +159,7 @@ mod tests {
             folder: folder.path().to_owned(),
             log: folder.path().join("log"),
             launcher: None,
+            plan: None,
         }
     }
 

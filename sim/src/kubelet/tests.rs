@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ContainerState, ContainerStatus, Event, ServiceAccount,
+};
 use kube::api::{DeleteParams, PostParams};
 use rand::SeedableRng;
 use serde_json::{Value, json};
@@ -55,6 +57,14 @@ async fn world(number: u8, script: &str) -> World {
     let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
     accounts
         .create(&PostParams::default(), &account)
+        .await
+        .unwrap();
+    let authority: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let published =
+        json!({"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": "the authority"}});
+    let published = serde_json::from_value(published).unwrap();
+    authority
+        .create(&PostParams::default(), &published)
         .await
         .unwrap();
     let mut world = World {

@@ -16,6 +16,7 @@ use crate::story;
 pub(super) async fn text(
     settings: &Settings,
     client: &kube::Client,
+    note: Option<String>,
     folder: &Path,
 ) -> Result<String, UpError> {
     let mut text = String::new();
@@ -25,7 +26,7 @@ pub(super) async fn text(
         text.push_str(&table(&pods.items));
         text.push('\n');
     }
-    text.push_str(&hints(settings, folder));
+    text.push_str(&hints(settings, note, folder));
     Ok(text)
 }
 
@@ -70,7 +71,7 @@ fn row(pod: &Pod) -> [String; 5] {
     ]
 }
 
-fn hints(settings: &Settings, folder: &Path) -> String {
+fn hints(settings: &Settings, note: Option<String>, folder: &Path) -> String {
     let kubeconfig = settings.kubeconfig.display();
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every text");
@@ -109,6 +110,7 @@ fn hints(settings: &Settings, folder: &Path) -> String {
         ));
     }
     if settings.content.has_nodes() {
+        note.into_iter().for_each(&mut line);
         line(format!("Logs of the pods: {}", folder.display()));
     }
     text

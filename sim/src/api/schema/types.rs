@@ -91,9 +91,7 @@ pub(crate) enum Scalar {
     /// Any JSON value.
     Json,
     /// A JSON schema or a boolean, a list of schemas, or a list of names: not looked into.
-    SchemaOrBool,
-    SchemaOrArray,
-    SchemaOrStrings,
+    SchemaOr,
 }
 
 /// How server-side apply sees a list or a map.
@@ -282,9 +280,7 @@ impl Shape {
             "raw" => Scalar::Raw,
             "fields" => Scalar::Fields,
             "json" => Scalar::Json,
-            "schema-or-bool" => Scalar::SchemaOrBool,
-            "schema-or-array" => Scalar::SchemaOrArray,
-            "schema-or-strings" => Scalar::SchemaOrStrings,
+            "schema-or-bool" | "schema-or-array" | "schema-or-strings" => Scalar::SchemaOr,
             name => return Self::Struct(name),
         })
     }

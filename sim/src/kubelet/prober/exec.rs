@@ -144,6 +144,7 @@ mod tests {
                 folder: folder.path().to_owned(),
                 log: folder.path().join("app.log"),
                 launcher: None,
+                plan: None,
             },
             image,
             log: folder.path().join("exec.log"),

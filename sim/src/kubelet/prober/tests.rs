@@ -25,6 +25,7 @@ fn prober() -> Prober<TokioNet> {
                 folder: PathBuf::from("/"),
                 log: PathBuf::new(),
                 launcher: None,
+                plan: None,
             },
             image: None,
             log: PathBuf::new(),

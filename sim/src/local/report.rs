@@ -109,6 +109,12 @@ fn hints(settings: &Settings, note: Option<String>, folder: &Path) -> String {
             "  kubectl --kubeconfig {kubeconfig} -n openstack scale deployment keystone-api --replicas 5"
         ));
     }
+    if let Some(ranges) = settings.ranges.filter(|_| settings.content.has_nodes()) {
+        line(format!(
+            "Services have addresses in {}, load balancers in {}; node ports are on every node.",
+            ranges.services, ranges.load_balancers
+        ));
+    }
     if settings.content.has_nodes() {
         note.into_iter().for_each(&mut line);
         line(format!("Logs of the pods: {}", folder.display()));

@@ -20,6 +20,9 @@ use crate::{repository, wait};
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 const POD_NETWORK: &str = "10.244.0.0/16";
 
+/// Clear of the VIP.
+const LOAD_BALANCERS: &str = "192.0.2.0/25";
+
 /// How long a cluster may wait for the one before it, which ends with its test.
 const TURN_SECONDS: u64 = 300;
 
@@ -36,6 +39,7 @@ pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
     let mut attach = Command::new(binary("tiergate-sim"));
     attach
         .args(["attach", "--nodes", "3", "--pod-cidr", POD_NETWORK])
+        .args(["--load-balancer-pool", LOAD_BALANCERS])
         .env_remove("CARGO")
         .arg("--kubeconfig")
         .arg(&kubeconfig);

@@ -5,10 +5,9 @@
 //! one machine, so one proxy plays all of theirs: a node port is answered on each node's address by that node's rules, and an
 //! address that all nodes share by the rules of one (`table`, `choose`).
 //!
-//! Pure: `endpoint` reads slices, `table` says where to listen, `choose` where a connection goes, `pool` which address a
-//! load balancer gets. Drivers: `listeners`, `forward`, `health`, `load_balancer`, and `proxy`, which
-//! puts them together. This file has what it is made of.
-//! It is no product: the tiers never use it.
+//! The decisions: `endpoint` reads slices, `table` says where to listen, `choose` where a connection goes, `pool` which address
+//! a load balancer gets. The drivers: `listeners`, `forward`, `health`, `load_balancer`, and `proxy`, which puts them together.
+//! This file has what a proxy is made of. It is no product: the tiers never use it.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

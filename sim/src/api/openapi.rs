@@ -8,7 +8,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
 
-mod descriptions;
 mod schemas;
 
 use super::call::Answer;

@@ -137,7 +137,10 @@ impl Walk<'_> {
                         .is_some_and(|number| i32::try_from(number).is_ok())
             }
             Scalar::Raw | Scalar::Fields => value.is_object(),
-            Scalar::Json | Scalar::SchemaOr => true,
+            Scalar::Json
+            | Scalar::SchemaOrBool
+            | Scalar::SchemaOrArray
+            | Scalar::SchemaOrStrings => true,
             Scalar::Bytes
             | Scalar::Time
             | Scalar::MicroTime
@@ -235,7 +238,10 @@ fn go_name(shape: &Shape) -> String {
             Scalar::IntOrString => "intstr.IntOrString",
             Scalar::Raw => "runtime.RawExtension",
             Scalar::Fields => "v1.FieldsV1",
-            Scalar::Json | Scalar::SchemaOr => "v1.JSON",
+            Scalar::Json
+            | Scalar::SchemaOrBool
+            | Scalar::SchemaOrArray
+            | Scalar::SchemaOrStrings => "v1.JSON",
         }
         .to_owned(),
     }

@@ -151,7 +151,40 @@ pub(crate) fn validate(custom: &Custom, old: Option<&Value>, object: &Value) -> 
     causes.extend(verdict.causes);
     lists::check(&custom.body, &body, "", &mut causes);
     embedded(&custom.body, &body, "", &mut causes);
+    causes.extend(replicas_fault(&custom.replicas_path, object));
     causes
+}
+
+/// The number that the subresource scale shows must be one, whatever the schema says.
+fn replicas_fault(path: &str, object: &Value) -> Option<Cause> {
+    let value = super::at_path(object, path).filter(|_| !path.is_empty())?;
+    let (shown, why) = match value.as_i64() {
+        Some(number) if number < 0 => (number, "should be a non-negative integer".to_owned()),
+        Some(number) if number > i64::from(i32::MAX) => {
+            let why = format!("should be less than or equal to {}", i32::MAX);
+            (number, why)
+        }
+        Some(_) => return None,
+        None => {
+            let kind = match value {
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "float64",
+                Value::String(_) => "string",
+                Value::Null | Value::Array(_) | Value::Object(_) => return None,
+            };
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            let why =
+                format!("{path} accessor error: {text} is of the type {kind}, expected int64");
+            (0, why)
+        }
+    };
+    Some(Cause {
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {shown}: {why}"),
+        field: path.to_owned(),
+    })
 }
 
 /// A schema without what every object has: that is checked elsewhere, whatever the schema asks.

@@ -1,13 +1,12 @@
 //! The types of kinds as OpenAPI schemas.
 //!
 //! In: resources, the table of built-in types, the schemas of custom kinds. Out: `components.schemas`: every kind, its
-//! list, and all that they refer to. Pure. Descriptions are those of the crate k8s-openapi, where there are any.
+//! list, and all that they refer to. Pure. Built-in kinds have no descriptions; custom ones have those of their schema.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::descriptions;
 use crate::api::resources::Resource;
 use crate::api::schema::types::{Field, ListKind, Scalar, Shape, Struct, types};
 
@@ -80,8 +79,18 @@ const SCALARS: &[(Scalar, &str, &str)] = &[
         "{}",
     ),
     (
-        Scalar::SchemaOr,
+        Scalar::SchemaOrBool,
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+        "{}",
+    ),
+    (
+        Scalar::SchemaOrArray,
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+        "{}",
+    ),
+    (
+        Scalar::SchemaOrStrings,
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
         "{}",
     ),
 ];
@@ -144,15 +153,10 @@ impl Schemas {
     }
 
     fn structure(&mut self, of: &'static Struct) -> Value {
-        let full = name_of(of.name);
         let mut properties = Map::new();
         let mut required: Vec<&str> = Vec::new();
         for (name, field) in &of.fields {
-            let mut schema = self.field(field);
-            if let Some(text) = descriptions::of_field(&full, name) {
-                schema["description"] = json!(text);
-            }
-            properties.insert((*name).to_owned(), schema);
+            properties.insert((*name).to_owned(), self.field(field));
             if field.required {
                 required.push(name);
             }
@@ -164,9 +168,6 @@ impl Schemas {
         if of.atomic {
             schema["x-kubernetes-map-type"] = json!("atomic");
         }
-        if let Some(text) = descriptions::of_type(&full) {
-            schema["description"] = json!(text);
-        }
         schema
     }
 
@@ -176,9 +177,8 @@ impl Schemas {
             let values: Vec<&str> = field.allowed.split(',').collect();
             match &field.shape {
                 Shape::List(_) | Shape::WrappedList(_) => schema["items"]["enum"] = json!(values),
-                Shape::Scalar(_) | Shape::Map(_) | Shape::Struct(_) => {
-                    schema["enum"] = json!(values);
-                }
+                Shape::Map(_) => schema["additionalProperties"]["enum"] = json!(values),
+                Shape::Scalar(_) | Shape::Struct(_) => schema["enum"] = json!(values),
             }
         }
         match (&field.shape, field.list) {
@@ -227,10 +227,7 @@ impl Schemas {
     fn scalar(&mut self, scalar: Scalar) -> Value {
         let named = SCALARS.iter().find(|(known, _, _)| *known == scalar);
         if let Some((_, name, text)) = named {
-            let mut schema: Value = serde_json::from_str(text).expect("the table holds JSON");
-            if let Some(text) = descriptions::of_type(name) {
-                schema["description"] = json!(text);
-            }
+            let schema: Value = serde_json::from_str(text).expect("the table holds JSON");
             self.schemas.insert((*name).to_owned(), schema);
             return reference(name);
         }
@@ -253,7 +250,7 @@ impl Schemas {
         if !schema["properties"].is_object() {
             schema["properties"] = json!({});
         }
-        self.add_own_fields(&mut schema, "meta.ObjectMeta", "io.k8s.api.core.v1.Pod");
+        self.add_own_fields(&mut schema, "meta.ObjectMeta");
         schema
     }
 
@@ -262,22 +259,19 @@ impl Schemas {
             "type": "object", "required": ["items"], "description": format!("{kind}List is a list of {kind}"),
             "properties": {"items": {"type": "array", "items": reference(item)}},
         });
-        self.add_own_fields(&mut schema, "meta.ListMeta", "io.k8s.api.core.v1.PodList");
+        self.add_own_fields(&mut schema, "meta.ListMeta");
         schema
     }
 
-    /// `apiVersion`, `kind` and `metadata`, described as those of a kind that is known.
-    fn add_own_fields(&mut self, schema: &mut Value, metadata: &'static str, like: &str) {
+    /// `apiVersion`, `kind` and `metadata`.
+    fn add_own_fields(&mut self, schema: &mut Value, metadata: &'static str) {
         self.due.insert(metadata);
         for name in ["apiVersion", "kind", "metadata"] {
-            let mut field = if name == "metadata" {
+            let field = if name == "metadata" {
                 reference(&name_of(metadata))
             } else {
                 json!({"type": "string"})
             };
-            if let Some(text) = descriptions::of_field(like, name) {
-                field["description"] = json!(text);
-            }
             schema["properties"][name] = field;
         }
     }

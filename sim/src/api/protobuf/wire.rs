@@ -169,7 +169,9 @@ fn scalar_of_bytes(scalar: Scalar, bytes: &[u8], name: &'static str) -> Result<V
                 .map_err(|_| Error::Malformed("a raw field holds no JSON"))?,
             _ => Value::Null,
         },
-        Scalar::SchemaOr => return Err(Error::Field(name)),
+        Scalar::SchemaOrBool | Scalar::SchemaOrArray | Scalar::SchemaOrStrings => {
+            return Err(Error::Field(name));
+        }
         Scalar::Bool | Scalar::Int32 | Scalar::Int64 | Scalar::Double => {
             return Err(Error::Malformed("wrong wire type"));
         }

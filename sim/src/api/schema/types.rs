@@ -91,7 +91,9 @@ pub(crate) enum Scalar {
     /// Any JSON value.
     Json,
     /// A JSON schema or a boolean, a list of schemas, or a list of names: not looked into.
-    SchemaOr,
+    SchemaOrBool,
+    SchemaOrArray,
+    SchemaOrStrings,
 }
 
 /// How server-side apply sees a list or a map.
@@ -280,7 +282,9 @@ impl Shape {
             "raw" => Scalar::Raw,
             "fields" => Scalar::Fields,
             "json" => Scalar::Json,
-            "schema-or-bool" | "schema-or-array" | "schema-or-strings" => Scalar::SchemaOr,
+            "schema-or-bool" => Scalar::SchemaOrBool,
+            "schema-or-array" => Scalar::SchemaOrArray,
+            "schema-or-strings" => Scalar::SchemaOrStrings,
             name => return Self::Struct(name),
         })
     }

@@ -413,3 +413,23 @@ async fn explain_finds_the_fields_of_custom_and_built_in_kinds() {
         404
     );
 }
+
+#[tokio::test]
+async fn the_number_of_the_scale_is_a_number() {
+    let server = with_gateways().await;
+    for (replicas, wanted) in [
+        (
+            json!("y"),
+            ".spec.replicas: Invalid value: 0: .spec.replicas accessor error: y is of the type string, expected int64",
+        ),
+        (
+            json!(-1),
+            ".spec.replicas: Invalid value: -1: should be a non-negative integer",
+        ),
+    ] {
+        let mut object = gateway("v1", json!([{"name": "a", "port": 80}]));
+        object["spec"]["replicas"] = replicas;
+        let refused = post(&server, &place("v1"), object).await;
+        assert!(refused.message().contains(wanted), "{}", refused.message());
+    }
+}

@@ -144,6 +144,7 @@ fn values_are_refused_in_the_words_of_the_real_server() {
         3000000000 -> <nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec
         "a" -> spec: Invalid value: "string": spec in body must be of type integer: "string"
         1.5 -> spec: Invalid value: "number": spec in body must be of type integer: "number"
+        <nil>: Invalid value: "": Checked value must be of type integer (default format) in spec
         null -> spec: Invalid value: "null": spec in body must be of type string: "null"
         "x" -> spec: Unsupported value: "x": supported values: "auto", "manual"
         3 -> spec: Unsupported value: 3: supported values: "1", "2"

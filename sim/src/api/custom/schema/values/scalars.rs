@@ -69,6 +69,12 @@ pub(super) fn check_enum(schema: &Value, value: &Value, path: &str, verdict: &mu
 pub(super) fn check_number(schema: &Value, value: &Value, path: &str, verdict: &mut Verdict) {
     let number = value.as_f64().unwrap_or_default();
     let shown = value.to_string();
+    if schema["type"] == "integer" && schema["format"].is_null() && number.fract() != 0.0 {
+        verdict.composite(&format!(
+            "Checked value must be of type integer (default format) in {}",
+            path.trim_start_matches('.')
+        ));
+    }
     if schema["type"] == "integer"
         && schema["format"] == "int32"
         && value.as_i64().is_none_or(|n| i32::try_from(n).is_err())

@@ -28,6 +28,15 @@ enum Part {
     Command { line: String, said: Vec<String> },
 }
 
+/// What of the answers is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// All that was said, and the exit status.
+    Everything,
+    /// The exit status alone.
+    Status,
+}
+
 /// The shell in which the commands run: a folder, and kubectl in front of the path.
 pub struct Shell {
     home: PathBuf,
@@ -140,14 +149,15 @@ impl Transcript {
         self.len() == 0
     }
 
-    /// Runs its commands in order and returns those that said something else, with the difference. The real world may rewrite the
-    /// file instead.
+    /// Runs its commands in order and returns those that said something else, with the difference. When everything is compared, the
+    /// real world may rewrite the file instead.
     ///
     /// # Panics
     /// When it is to be rewritten and cannot be.
     #[must_use]
-    pub fn differences(&self, shell: &Shell) -> Vec<(String, String)> {
-        let is_recording = world::is_real() && std::env::var_os("UPDATE_EXPECT").is_some();
+    pub fn differences(&self, shell: &Shell, compared: Compared) -> Vec<(String, String)> {
+        let is_asked = world::is_real() && std::env::var_os("UPDATE_EXPECT").is_some();
+        let is_recording = is_asked && compared == Compared::Everything;
         let mut normal = Normal::new(words_of_this_machine());
         let mut differences = Vec::new();
         let mut text = String::new();
@@ -156,7 +166,11 @@ impl Transcript {
                 Part::Prose(line) => text += &format!("{line}\n\n"),
                 Part::Command { line, said } => {
                     let now = shell.run(line, &mut normal);
-                    if now != *said {
+                    let is_equal = match compared {
+                        Compared::Everything => now == *said,
+                        Compared::Status => status(&now) == status(said),
+                    };
+                    if !is_equal {
                         differences.push((line.clone(), difference(line, said, &now)));
                     }
                     text += &rendered(line, &now);
@@ -185,6 +199,12 @@ fn words_of_this_machine() -> Vec<(String, &'static str)> {
         (architecture.to_owned(), "<architecture>"),
         (runtime, "<runtime>"),
     ]
+}
+
+/// The exit status at the end of what was said; nothing when it was 0.
+fn status(said: &[String]) -> Option<&String> {
+    let is_status = |line: &&String| line.starts_with('[') && line.ends_with(']');
+    said.last().filter(is_status)
 }
 
 /// A command with what it said, and an empty line.

@@ -29,7 +29,10 @@ fn told(description: &str) -> Vec<String> {
             // The third column is the age, with the count behind it when there is one.
             let message = words.iter().position(|word| word.contains("kubelet"));
             let message = message.unwrap_or(3).min(words.len());
-            format!("{} {}: {}", words[0], words[1], words[message..].join(" "))
+            let said = words[message..].join(" ");
+            // kubectl names the part of the pod since 1.30.
+            let said = said.replace("spec.containers{app}: ", "");
+            format!("{} {}: {said}", words[0], words[1])
         })
         .collect();
     lines.sort();

@@ -88,9 +88,11 @@ pub(super) async fn keep_fresh(
 async fn keep_lease(client: kube::Client, facts: &Facts, uid: &str, mut rng: SmallRng) {
     let leases: Api<Lease> = Api::namespaced(client, LEASE_NAMESPACE);
     let mut delay = RETRY_DELAY_FIRST;
+    let mut latest = None;
     loop {
-        match renew_lease(&leases, facts, uid).await {
-            Ok(()) => {
+        match renew_lease(&leases, facts, uid, latest.take()).await {
+            Ok(lease) => {
+                latest = Some(lease);
                 delay = RETRY_DELAY_FIRST;
                 let period = LEASE_PERIOD.mul_f64(1.0 + 0.04 * rng.random::<f64>());
                 tokio::time::sleep(period).await;
@@ -104,18 +106,25 @@ async fn keep_lease(client: kube::Client, facts: &Facts, uid: &str, mut rng: Sma
     }
 }
 
-async fn renew_lease(leases: &Api<Lease>, facts: &Facts, uid: &str) -> Result<(), kube::Error> {
+/// Renews the lease and returns it; `latest` is the one of the last renewal, so that it need not be read again.
+async fn renew_lease(
+    leases: &Api<Lease>,
+    facts: &Facts,
+    uid: &str,
+    latest: Option<Lease>,
+) -> Result<Lease, kube::Error> {
     let now = MicroTime(wall_now());
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    if let Some(mut lease) = leases.get_opt(&facts.name).await? {
+    let found = match latest {
+        Some(latest) => Some(latest),
+        None => leases.get_opt(&facts.name).await?,
+    };
+    if let Some(mut lease) = found {
         lease.spec.get_or_insert_default().renew_time = Some(now);
-        return leases
-            .replace(&facts.name, &parameters, &lease)
-            .await
-            .map(drop);
+        return leases.replace(&facts.name, &parameters, &lease).await;
     }
     let lease = Lease {
         metadata: ObjectMeta {
@@ -137,7 +146,7 @@ async fn renew_lease(leases: &Api<Lease>, facts: &Facts, uid: &str) -> Result<()
             ..LeaseSpec::default()
         }),
     };
-    leases.create(&parameters, &lease).await.map(drop)
+    leases.create(&parameters, &lease).await
 }
 
 async fn keep_status(client: kube::Client, facts: &Facts, recorder: &Recorder) {

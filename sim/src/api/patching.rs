@@ -39,6 +39,19 @@ pub(crate) fn patch(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
             "415: Unsupported Media Type".to_owned()
         }));
     }
+    if call.content_type != APPLY && call.query.has("force") {
+        let cause = Cause {
+            reason: "FieldValueForbidden",
+            message: "Forbidden: may not be specified for non-apply patch".to_owned(),
+            field: "force".to_owned(),
+        };
+        return Err(Failure::invalid_kind(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            &[cause],
+        ));
+    }
     let sent = read_patch(call)?;
     if call.content_type == APPLY {
         return server_side_apply(shared, call, &sent);

@@ -81,6 +81,8 @@ pub(crate) async fn wait_for(shared: &Shared, version: u64) -> Result<(), Failur
 pub(crate) async fn list(shared: &Shared, call: &Call) -> Result<Answer, Failure> {
     let selector = selector(call)?;
     check_list_options(call)?;
+    // It limits nothing here, but one that is no number is refused.
+    call.query.number("timeoutSeconds")?;
     let limit = usize::try_from(call.query.number("limit")?.unwrap_or(0)).unwrap_or(0);
     let version = call.query.text("resourceVersion");
     let token = call.query.text("continue");

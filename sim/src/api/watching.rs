@@ -131,7 +131,11 @@ fn check_watch_options(call: &Call) -> Result<(), Failure> {
             field: field.to_owned(),
         });
     };
-    if has_initial && how.is_empty() {
+    if !query.text("continue").is_empty() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        forbid("resourceVersionMatch", why);
+    }
+    if has_initial && how != "NotOlderThan" {
         forbid(
             "resourceVersionMatch",
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",

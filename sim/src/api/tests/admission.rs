@@ -147,3 +147,38 @@ async fn only_one_family_of_addresses_is_there() {
         delete(&server, &format!("{SERVICES}/one")).await;
     }
 }
+
+#[tokio::test]
+async fn parameters_that_make_no_sense_are_refused() {
+    let server = server();
+    let list = "/api/v1/namespaces/default/configmaps";
+    post(&server, list, json!({"metadata": {"name": "one"}}))
+        .await
+        .ok();
+    for (method, query, kind, code) in [
+        ("GET", "?timeoutSeconds=abc", "", 400),
+        ("GET", "?timeoutSeconds=5", "", 200),
+        ("GET", "?watch=1&continue=x", "", 422),
+        (
+            "GET",
+            "?watch=1&sendInitialEvents=true&resourceVersionMatch=Exact&resourceVersion=1",
+            "",
+            422,
+        ),
+        (
+            "PATCH",
+            "/one?force=true",
+            "application/merge-patch+json",
+            422,
+        ),
+        ("PATCH", "/one", "application/merge-patch+json", 200),
+    ] {
+        let body = if method == "PATCH" {
+            json!({"data": {"a": "b"}})
+        } else {
+            Value::Null
+        };
+        let answer = ask(&server, method, &format!("{list}{query}"), kind, body).await;
+        assert_eq!(answer.code, code, "{method} {query}: {}", answer.body);
+    }
+}

@@ -1,5 +1,5 @@
 //! The controllers of the cluster: scheduler, ReplicaSet, Deployment, DaemonSet, Endpoints, EndpointSlice, disruption, namespace, ServiceAccount, root
-//! certificate, node taints, garbage.
+//! certificate, node lifecycle, taint eviction, pods without a node, garbage.
 //!
 //! In: the objects of an API server, through a kube client and nothing else. Out: writes through the same client. Each
 //! actor decides in a pure step over what it observed and acts in a short driver, so that the same code runs in real
@@ -15,12 +15,15 @@ mod endpoints;
 pub(crate) mod event;
 mod expectations;
 mod garbage;
+mod limit;
 mod namespace;
+mod node_lifecycle;
 mod node_taint;
 mod owner;
 mod placement;
 mod pod;
 mod pod_control;
+mod pod_gc;
 mod queue;
 mod replica_set;
 mod request_rate;
@@ -29,6 +32,7 @@ mod scheduler;
 mod service;
 mod service_account;
 pub(crate) mod store;
+mod taint_eviction;
 mod template_hash;
 mod trigger_time;
 pub(crate) mod watch;
@@ -38,6 +42,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use rand::rngs::SmallRng;
@@ -47,6 +52,7 @@ use tokio::task::JoinSet;
 
 use crate::account::Account;
 
+pub use self::node_lifecycle::NodeMonitor;
 pub use self::request_rate::RequestRate;
 
 use self::event::{EventWriter, Recorder};
@@ -67,6 +73,8 @@ pub struct Options {
     pub requests: RequestRate,
     /// How long changes of pods are gathered before the slices of their Service are written.
     pub endpoint_slice_batch_period: Duration,
+    /// How patient the cluster is with its nodes.
+    pub node_monitor: NodeMonitor,
 }
 
 /// The running actors. They end when this is dropped.
@@ -88,6 +96,8 @@ pub struct ActorEnded {
 #[derive(Clone)]
 struct Context {
     client: Client,
+    /// Keeps to the rate, together with the events of the component.
+    writer: Writer,
     stores: Arc<Stores>,
     recorder: Recorder,
     options: Arc<Options>,
@@ -109,34 +119,37 @@ pub fn start_all<E>(
         tasks: JoinSet::new(),
         names: Vec::new(),
     };
-    let events_rng = SmallRng::seed_from_u64(rng.next_u64());
-    let (sender, event_writer) = EventWriter::new(events_rng);
+    let mut events_rng = SmallRng::seed_from_u64(rng.next_u64());
+    let mut event_writers = Vec::new();
     let (stores, options) = (Arc::new(Stores::default()), Arc::new(options));
-    let context = |account: Account| {
+    let mut context = |account: Account| {
         let client = clients(&account)?;
-        let writer = Writer::new(client.clone(), account.field_manager());
+        let requests = if account == Account::Scheduler {
+            RequestRate::SCHEDULER
+        } else {
+            options.requests
+        };
+        let writer = Writer::new(client.clone(), account.field_manager()).limited(requests);
+        let (sender, event_writer) =
+            EventWriter::new(SmallRng::seed_from_u64(events_rng.next_u64()));
+        event_writers.push(event_writer);
         Ok(Context {
             client,
+            recorder: Recorder::new(sender, writer.clone()),
+            writer,
             stores: Arc::clone(&stores),
-            recorder: Recorder::new(sender.clone(), writer),
             options: Arc::clone(&options),
-            requests: if account == Account::Scheduler {
-                RequestRate::SCHEDULER
-            } else {
-                options.requests
-            },
+            requests,
         })
     };
-    let controller = |name| context(Account::Controller(name));
-    actors.spawn("events", event_writer.run());
+    let shared = context(Account::ControllerManager)?;
     actors.spawn("scheduler", scheduler::run(context(Account::Scheduler)?));
+    let mut controller = |name| context(Account::Controller(name));
+    let nodes_rng = SmallRng::seed_from_u64(rng.next_u64());
+    start_nodes(&mut actors, &mut controller, nodes_rng)?;
     actors.spawn(
         "namespace",
         namespace::run(controller("namespace-controller")?),
-    );
-    actors.spawn(
-        "node_taint",
-        node_taint::run(controller("node-controller")?),
     );
     actors.spawn(
         "service_account",
@@ -150,14 +163,34 @@ pub fn start_all<E>(
     let collector = controller("generic-garbage-collector")?;
     actors.spawn("garbage", garbage::run(collector, garbage_rng));
     start_workloads(&mut actors, controller)?;
-    actors.watch_all(&context(Account::ControllerManager)?, &mut rng);
+    actors.spawn("events", async move {
+        // A component that reports nothing has no recorder: its writer has ended before it began.
+        join_all(event_writers.into_iter().map(EventWriter::run)).await;
+        std::future::pending().await
+    });
+    actors.watch_all(&shared, &mut rng);
     Ok(actors)
+}
+
+/// Starts the controllers of nodes, and of pods whose node is lost.
+fn start_nodes<E>(
+    actors: &mut Actors,
+    mut controller: impl FnMut(&'static str) -> Result<Context, E>,
+    rng: SmallRng,
+) -> Result<(), E> {
+    let nodes = controller("node-controller")?;
+    actors.spawn("node_lifecycle", node_lifecycle::run(nodes, rng));
+    // A client and a rate of its own, under the same account.
+    let eviction = controller("node-controller")?;
+    actors.spawn("taint_eviction", taint_eviction::run(eviction));
+    actors.spawn("pod_gc", pod_gc::run(controller("pod-garbage-collector")?));
+    Ok(())
 }
 
 /// Starts the controllers of workloads and of who reaches them.
 fn start_workloads<E>(
     actors: &mut Actors,
-    controller: impl Fn(&'static str) -> Result<Context, E>,
+    mut controller: impl FnMut(&'static str) -> Result<Context, E>,
 ) -> Result<(), E> {
     actors.spawn(
         "deployment",
@@ -196,6 +229,7 @@ impl Options {
             root_certificates_pem,
             requests: RequestRate::CONTROLLER,
             endpoint_slice_batch_period: Duration::ZERO,
+            node_monitor: NodeMonitor::default(),
         }
     }
 }
@@ -240,6 +274,7 @@ impl Actors {
             watch::config().fields(&format!("metadata.name={}", root_certificate::NAME));
         self.watch(context, rng, watch::config(), |stores| &stores.namespaces);
         self.watch(context, rng, watch::config(), |stores| &stores.nodes);
+        self.watch(context, rng, watch::config(), |stores| &stores.leases);
         self.watch(context, rng, watch::config(), |stores| &stores.pods);
         self.watch(context, rng, watch::config(), |stores| &stores.services);
         self.watch(context, rng, watch::config(), |stores| {

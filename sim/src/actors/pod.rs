@@ -4,6 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How far a pod has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,4 +77,34 @@ pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
 
 pub(crate) fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// The condition that says why the pod is about to be deleted; none when it says so already.
+pub(crate) fn disruption(
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+    now: Time,
+) -> Option<PodCondition> {
+    let mut wanted = PodCondition {
+        type_: "DisruptionTarget".into(),
+        status: "True".into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        observed_generation: pod.metadata.generation,
+        last_transition_time: Some(now),
+        ..PodCondition::default()
+    };
+    let Some(present) = condition(pod, "DisruptionTarget") else {
+        return Some(wanted);
+    };
+    if present.status == wanted.status {
+        wanted
+            .last_transition_time
+            .clone_from(&present.last_transition_time);
+    }
+    let is_same = present.status == wanted.status
+        && present.reason == wanted.reason
+        && present.message == wanted.message;
+    (!is_same).then_some(wanted)
 }

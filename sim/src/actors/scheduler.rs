@@ -4,7 +4,7 @@
 //! choice is made in [`fit`]; this file remembers the bindings that the store does not show yet, and tries pods again
 //! when something changed that could help them.
 
-mod fit;
+pub(crate) mod fit;
 mod ports;
 mod resources;
 mod topology;

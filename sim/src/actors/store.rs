@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
 };
@@ -37,6 +38,7 @@ type Listener<K> = Box<dyn Fn(Option<&K>, Option<&K>) + Send + Sync>;
 pub(crate) struct Stores {
     pub(crate) namespaces: Store<Namespace>,
     pub(crate) nodes: Store<Node>,
+    pub(crate) leases: Store<Lease>,
     pub(crate) pods: Store<Pod>,
     pub(crate) services: Store<Service>,
     pub(crate) endpoint_slices: Store<EndpointSlice>,

@@ -83,7 +83,8 @@ impl Control {
         };
         let client = client_of(&access, &token, "tiergate-sim")?;
         if settings.content != Content::ApiOnly {
-            let options = actors::Options::new(seed, access.ca_pem.clone());
+            let mut options = actors::Options::new(seed, access.ca_pem.clone());
+            options.node_monitor = settings.node_monitor;
             let clients =
                 |account: &Account| client_of(&access, &server.token_of(account), &account.agent());
             let actors = actors::start_all(clients, options)?;

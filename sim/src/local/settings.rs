@@ -3,18 +3,26 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use tracing::level_filters::LevelFilter;
 
 use super::error::UpError;
 use super::ranges::{self, ServiceRanges, Surroundings};
+use crate::actors::NodeMonitor;
 use crate::images::Image;
 use crate::kubelet::KUBELET_PORT;
 use crate::kubelet::addresses::{self, Pool};
 use crate::story::Values;
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+
+/// A lease is renewed every 10 s, and up to 4 % later.
+const NODE_GRACE_MIN: Duration = Duration::from_secs(11);
+
+/// The longest time that an argument may name.
+const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Arguments of `tiergate-sim up`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +71,12 @@ pub struct Arguments {
     /// Write who asked the API server for what into this file: a JSON object for each request.
     #[arg(long, value_name = "FILE")]
     request_log: Option<PathBuf>,
+    /// After how long without a sign of life a node is unknown and its pods are not ready.
+    #[arg(long, value_name = "TIME", default_value = "50s", value_parser = time)]
+    node_monitor_grace_period: Duration,
+    /// How often nodes are looked at.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    node_monitor_period: Duration,
     /// Which log events of the cluster itself are written to standard error: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LevelFilter,
@@ -96,6 +110,7 @@ pub(super) struct Settings {
     ranges_to_try: Vec<ServiceRanges>,
     pub(super) api_address: SocketAddr,
     pub(super) request_log: Option<PathBuf>,
+    pub(super) node_monitor: NodeMonitor,
 }
 
 // === impl Arguments ===
@@ -174,6 +189,16 @@ impl Settings {
                 arguments.http_port
             ));
         }
+        let node_monitor = NodeMonitor {
+            period: arguments.node_monitor_period,
+            grace_period: arguments.node_monitor_grace_period,
+        };
+        if node_monitor.grace_period < NODE_GRACE_MIN {
+            return wrong(format!(
+                "--node-monitor-grace-period {:?} is less than {NODE_GRACE_MIN:?}: a healthy node shows a sign of life only every 10 s; use a longer time",
+                node_monitor.grace_period
+            ));
+        }
         let slices = addresses::slices(pod_network, arguments.nodes)
             .map_err(|error| UpError::Argument(format!("--pod-cidr {error}")))?;
         let content = arguments.content();
@@ -208,6 +233,7 @@ impl Settings {
             ranges_to_try,
             api_address: arguments.api_address,
             request_log: arguments.request_log,
+            node_monitor,
         })
     }
 
@@ -263,6 +289,18 @@ impl Settings {
             https_port: self.https_port,
             pod_network: self.pod_network,
         }
+    }
+}
+
+/// A time such as `50s`, `1m30s` or `500ms`.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || "it is not a time from 1ms to 24h such as 50s, 1m30s or 500ms".to_owned();
+    let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    let time = Duration::try_from(time).map_err(|_| wrong())?;
+    if (Duration::from_millis(1)..=TIME_MAX).contains(&time) {
+        Ok(time)
+    } else {
+        Err(wrong())
     }
 }
 
@@ -347,6 +385,13 @@ mod tests {
                 "cannot read the folder /nowhere/at/all",
             ),
             ("--empty --api-only", "--api-only"),
+            ("--node-monitor-period 5", "such as 50s, 1m30s or 500ms"),
+            ("--node-monitor-period 0s", "from 1ms to 24h"),
+            ("--node-monitor-period=-5s", "from 1ms to 24h"),
+            (
+                "--node-monitor-grace-period 10s",
+                "is less than 11s: a healthy node shows a sign of life only every 10 s",
+            ),
             ("--control-plane-only --empty", "--control-plane-only"),
             ("--htp-port 1", "--http-port"),
         ];

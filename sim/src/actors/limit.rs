@@ -58,7 +58,8 @@ mod tests {
     fn a_bucket_gives_its_burst_at_once_and_then_one_token_in_each_interval() {
         let start = Instant::now();
         let mut bucket = Bucket::new(Duration::from_millis(50), 3, start);
-        let times = (0..200).filter(|millis| bucket.try_take(start + Duration::from_millis(*millis)));
+        let times =
+            (0..200).filter(|millis| bucket.try_take(start + Duration::from_millis(*millis)));
         assert_eq!(times.collect::<Vec<_>>(), [0, 1, 2, 50, 100, 150]);
     }
 

@@ -150,7 +150,12 @@ impl Lifecycle {
         let api: Api<Node> = Api::all(self.writer.client());
         let patch = Patch::Strategic(json!({ "metadata": { "labels": labels } }));
         let params = self.writer.patch_params();
-        unless_gone(self.writer.send(api.patch(&key.name, &params, &patch)).await).map(drop)
+        unless_gone(
+            self.writer
+                .send(api.patch(&key.name, &params, &patch))
+                .await,
+        )
+        .map(drop)
     }
 
     /// Gives nodes the taint that evicts, as fast as their zone allows.

@@ -117,7 +117,8 @@ impl Tainter {
             } else {
                 GetParams::default()
             };
-            let Some(node) = unless_gone(self.writer.send(api.get_with(name, &version)).await)? else {
+            let Some(node) = unless_gone(self.writer.send(api.get_with(name, &version)).await)?
+            else {
                 return Ok(());
             };
             let Some(taints) = change(of(&node)) else {

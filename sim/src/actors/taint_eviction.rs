@@ -234,7 +234,10 @@ impl Eviction {
             let patch = json!({ "metadata": { "uid": pod::uid(&pod) }, "status": { "conditions": [patch] } });
             self.writer.patch_status::<Pod>(key, &patch).await?;
         }
-        let deleted = self.writer.send(api.delete(&key.name, &DeleteParams::default())).await;
+        let deleted = self
+            .writer
+            .send(api.delete(&key.name, &DeleteParams::default()))
+            .await;
         unless_gone(deleted).map(drop)
     }
 

@@ -116,6 +116,19 @@ pub(super) struct Settings {
 // === impl Arguments ===
 
 impl Arguments {
+    fn node_monitor(&self) -> Result<NodeMonitor, UpError> {
+        let grace_period = self.node_monitor_grace_period;
+        if grace_period < NODE_GRACE_MIN {
+            return Err(UpError::Argument(format!(
+                "--node-monitor-grace-period {grace_period:?} is less than {NODE_GRACE_MIN:?}: a healthy node shows a sign of life only every 10 s; use a longer time"
+            )));
+        }
+        Ok(NodeMonitor {
+            period: self.node_monitor_period,
+            grace_period,
+        })
+    }
+
     fn content(&self) -> Content {
         if self.api_only {
             Content::ApiOnly
@@ -189,16 +202,7 @@ impl Settings {
                 arguments.http_port
             ));
         }
-        let node_monitor = NodeMonitor {
-            period: arguments.node_monitor_period,
-            grace_period: arguments.node_monitor_grace_period,
-        };
-        if node_monitor.grace_period < NODE_GRACE_MIN {
-            return wrong(format!(
-                "--node-monitor-grace-period {:?} is less than {NODE_GRACE_MIN:?}: a healthy node shows a sign of life only every 10 s; use a longer time",
-                node_monitor.grace_period
-            ));
-        }
+        let node_monitor = arguments.node_monitor()?;
         let slices = addresses::slices(pod_network, arguments.nodes)
             .map_err(|error| UpError::Argument(format!("--pod-cidr {error}")))?;
         let content = arguments.content();

@@ -2,6 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails ends the test")]
 
 mod cluster;
+mod fleet;
+mod histories;
+mod memory;
+mod nodes;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};

@@ -11,7 +11,7 @@ use kube::Api;
 use tokio::time::Instant;
 
 use super::super::store::{Key, locked};
-use super::super::write::{WriteError};
+use super::super::write::WriteError;
 use super::health::{self, Health, Seen, Status};
 use super::pods::name_of;
 use super::taint_queue::TaintQueue;
@@ -152,7 +152,11 @@ impl Lifecycle {
                 });
             };
             let params = self.writer.post_params();
-            match self.writer.send(api.replace_status(&name, &params, &unknown)).await {
+            match self
+                .writer
+                .send(api.replace_status(&name, &params, &unknown))
+                .await
+            {
                 Ok(_) => {
                     let mut state = locked(&self.state);
                     if let Some(health) = state.health.get_mut(&name) {

@@ -1,7 +1,10 @@
 //! Events for users: what an actor did and why it could not.
 //!
-//! In: [`Draft`]s. Out: `v1` Event objects; one that says the same again raises the count of the first. Events are no part
+//! In: [`Draft`]s. Out: `v1` Event objects; one that says the same again raises the count of the first, and many about one
+//! object are combined or dropped ([`similar`]). Events are no part
 //! of any decision: when they come faster than they can be written they are dropped, and that is logged.
+
+mod similar;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use rand::rngs::SmallRng;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use self::similar::{Fate, Similar};
 use super::store::Key;
 use super::write::{WriteError, Writer, timed};
 use crate::clock::wall_now;
@@ -70,15 +74,19 @@ pub(crate) struct EventWriter {
     receiver: mpsc::Receiver<Report>,
     rng: SmallRng,
     known: BTreeMap<Identity, Known>,
+    similar: Similar<About, &'static str>,
 }
+
+/// Who speaks, and about which object.
+type About = (&'static str, Option<String>, Key, Option<String>);
 
 /// What makes two events the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Identity {
-    component: &'static str,
-    about: (Option<String>, Key, Option<String>),
+    about: About,
     reason: &'static str,
-    message: String,
+    /// None when it stands for many.
+    message: Option<String>,
 }
 
 struct Known {
@@ -165,6 +173,7 @@ impl EventWriter {
             receiver,
             rng,
             known: BTreeMap::new(),
+            similar: Similar::default(),
         };
         (sender, writer)
     }
@@ -186,25 +195,41 @@ impl EventWriter {
         let Report {
             writer,
             component,
-            draft,
+            mut draft,
         } = report;
         let now = wall_now();
-        let identity = Identity {
+        let about = (
             component,
-            about: (
-                draft.about.kind.clone(),
-                Key::new(
-                    draft.about.namespace.clone().unwrap_or_default(),
-                    draft.about.name.clone().unwrap_or_default(),
-                ),
-                draft.about.uid.clone(),
+            draft.about.kind.clone(),
+            Key::new(
+                draft.about.namespace.clone().unwrap_or_default(),
+                draft.about.name.clone().unwrap_or_default(),
             ),
+            draft.about.uid.clone(),
+        );
+        let fate = self
+            .similar
+            .note(&about, &draft.reason, &draft.message, now);
+        let message = match fate {
+            Fate::Written => Some(draft.message.clone()),
+            Fate::Combined(message) => {
+                draft.message = message;
+                None
+            }
+            Fate::Dropped => {
+                let reason = draft.reason;
+                tracing::debug!(component, about = %about.2, event = reason, reason = "event_flood", "event dropped");
+                return Ok(());
+            }
+        };
+        let identity = Identity {
+            about,
             reason: draft.reason,
-            message: draft.message.clone(),
+            message,
         };
         if let Some(known) = self.known.get_mut(&identity) {
             known.count = known.count.saturating_add(1);
-            let patch = json!({ "count": known.count, "lastTimestamp": Time(now) });
+            let patch = json!({ "count": known.count, "lastTimestamp": Time(now), "message": draft.message });
             let key = Key::new(namespace_of(&draft.about), known.name.clone());
             let api = writer.api::<Event>(&key);
             let params = writer.patch_params();

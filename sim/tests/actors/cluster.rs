@@ -35,6 +35,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A cluster with nodes `n1`, `n2` and so on.
     pub(crate) async fn start(nodes: usize) -> Self {
+        Self::start_without_kubelets(nodes).await.start_kubelet()
+    }
+
+    /// The same, whose pods are somebody else's affair.
+    pub(crate) async fn start_without_kubelets(nodes: usize) -> Self {
         let server = api::Server::new(api::Options::new("secret", 1));
         let loopback = "127.0.0.1:0".parse().unwrap();
         let bound = server.bind(&TokioNet, loopback, None).await.unwrap();
@@ -68,7 +73,7 @@ impl Cluster {
             holds_pods,
         };
         cluster.create_nodes(nodes).await;
-        cluster.start_kubelet()
+        cluster
     }
 
     async fn create_nodes(&self, count: usize) {

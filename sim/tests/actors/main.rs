@@ -6,6 +6,8 @@ mod fleet;
 mod histories;
 mod memory;
 mod nodes;
+mod recorded_kubelets;
+mod timeline;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service, ServiceAccount};

@@ -43,10 +43,12 @@ impl World {
 
     /// Brings the slices up to date; returns one word per write.
     fn sync(&mut self) -> String {
+        let selector = service::selector(&self.service).unwrap();
         let pods: Vec<Arc<Pod>> = self
             .pods
             .iter()
             .map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap()))
+            .filter(|pod: &Arc<Pod>| owner::selects(&selector, &pod.metadata))
             .collect();
         let node = json!({ "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "z1" } } });
         let node: Arc<Node> = Arc::new(serde_json::from_value(node).unwrap());
@@ -309,4 +311,179 @@ fn a_service_without_selector_is_not_served() {
     let external = World::new(&json!({ "type": "ExternalName" }));
     assert!(service::selector(&without.service).is_none());
     assert!(service::selector(&external.service).is_none());
+}
+
+#[test]
+fn another_selector_rewrites_the_same_slice() {
+    let mut world = World::new(&json!({}));
+    world.add(4);
+    for number in [2, 3] {
+        world.pods[number]["metadata"]["labels"]["app"] = json!("db");
+    }
+    let select = |world: &mut World, app: &str| {
+        let spec = world.service.spec.as_mut().unwrap();
+        spec.selector = Some([("app".to_owned(), app.to_owned())].into());
+    };
+    world.check(
+        "create",
+        expect![[r#"
+            http=8080: 127.9.0.1 RS-, 127.9.0.2 RS-
+        "#]],
+    );
+    select(&mut world, "db");
+    world.check(
+        "replace",
+        expect![[r#"
+            http=8080: 127.9.0.3 RS-, 127.9.0.4 RS-
+        "#]],
+    );
+    select(&mut world, "nothing");
+    world.check(
+        "replace",
+        expect![[r#"
+            : 
+        "#]],
+    );
+    assert_eq!(world.slices.len(), 1);
+}
+
+#[test]
+fn with_two_named_ports_each_slice_has_only_those_that_its_pods_have() {
+    let mut world = World::new(&json!({ "ports": [
+        { "name": "a", "port": 80, "targetPort": "one" },
+        { "name": "b", "port": 81, "targetPort": "two" },
+    ] }));
+    world.add(3);
+    world.pods[0]["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "one", "containerPort": 8080 }]);
+    world.pods[1]["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "one", "containerPort": 9090 }]);
+    world.pods[2]["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "two", "containerPort": 7070 }]);
+    world.check(
+        "create create create",
+        expect![[r#"
+            a=8080: 127.9.0.1 RS-
+            a=9090: 127.9.0.2 RS-
+            b=7070: 127.9.0.3 RS-
+        "#]],
+    );
+}
+
+#[test]
+fn each_family_has_its_slices_and_a_pod_is_in_those_that_it_has_an_address_for() {
+    let mut world = World::new(&json!({ "ipFamilies": ["IPv4", "IPv6"] }));
+    world.add(2);
+    world.pods[0]["status"]["podIPs"] = json!([{ "ip": "127.9.0.1" }, { "ip": "fd00::1" }]);
+    world.check(
+        "create create",
+        expect![[r#"
+            http=8080: 127.9.0.1 RS-, 127.9.0.2 RS-
+            http=8080: fd00::1 RS-
+        "#]],
+    );
+    let families: Vec<&str> = world
+        .slices
+        .iter()
+        .map(|slice| slice.address_type.as_str())
+        .collect();
+    assert_eq!(families, ["IPv4", "IPv6"]);
+    // A Service that gives up a family gives up its slice.
+    world.service.spec.as_mut().unwrap().ip_families = Some(vec!["IPv4".into()]);
+    world.check(
+        "delete",
+        expect![[r#"
+            http=8080: 127.9.0.1 RS-, 127.9.0.2 RS-
+        "#]],
+    );
+}
+
+#[test]
+fn a_family_without_pods_has_an_empty_slice() {
+    let mut world = World::new(&json!({ "ipFamilies": ["IPv4", "IPv6"] }));
+    world.add(1);
+    world.check(
+        "create create",
+        expect![[r#"
+            http=8080: 127.9.0.1 RS-
+            : 
+        "#]],
+    );
+}
+
+#[test]
+fn two_pods_with_one_address_are_two_endpoints() {
+    let mut world = World::new(&json!({}));
+    world.add(2);
+    world.pods[1]["status"]["podIP"] = json!("127.9.0.1");
+    world.check(
+        "create",
+        expect![[r#"
+            http=8080: 127.9.0.1 RS-, 127.9.0.1 RS-
+        "#]],
+    );
+}
+
+#[test]
+fn a_pod_on_its_way_out_goes_through_the_recorded_states() {
+    let mut world = World::new(&json!({}));
+    world.add(1);
+    world.check(
+        "create",
+        expect![[r#"
+        http=8080: 127.9.0.1 RS-
+    "#]],
+    );
+    world.pods[0]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.check(
+        "replace",
+        expect![[r#"
+        http=8080: 127.9.0.1 -ST
+    "#]],
+    );
+    world.pods[0]["status"]["conditions"][0]["status"] = json!("False");
+    world.check(
+        "replace",
+        expect![[r#"
+        http=8080: 127.9.0.1 --T
+    "#]],
+    );
+    world
+        .service
+        .spec
+        .as_mut()
+        .unwrap()
+        .publish_not_ready_addresses = Some(true);
+    world.check(
+        "replace",
+        expect![[r#"
+        http=8080: 127.9.0.1 R-T
+    "#]],
+    );
+}
+
+/// As recorded: eleven slices of a thousand endpoints stay eleven when most endpoints go, and what is added fills the
+/// fullest that it fits into.
+#[test]
+fn slices_that_are_nearly_empty_are_not_joined_and_the_fullest_that_fits_is_filled() {
+    let mut world = World::new(&json!({}));
+    // Packed as they came, in parts that left room.
+    for part in [95, 95, 95, 95, 95, 95, 95, 95, 95, 95, 50] {
+        world.add(part);
+        world.sync();
+    }
+    let before = world.slices.len();
+    let mut number = 0;
+    world.pods.retain(|_| {
+        number += 1;
+        number % 10 == 0
+    });
+    world.sync();
+    assert_eq!(world.slices.len(), before, "{:?}", world.sizes());
+    let fullest = world.sizes().into_iter().max().unwrap();
+    world.add(50);
+    assert_eq!(world.sync(), "replace", "one slice takes them all");
+    let now = world.sizes().into_iter().max().unwrap();
+    assert_eq!(now, fullest + 50);
+    assert_eq!(world.slices.len(), before);
 }

@@ -20,8 +20,8 @@ use crate::{repository, wait};
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 const POD_NETWORK: &str = "10.244.0.0/16";
 
-/// Clear of the VIP.
-const LOAD_BALANCERS: &str = "192.0.2.0/25";
+/// Clear of the VIP, and of the address that clients come from.
+const LOAD_BALANCERS: &str = "192.0.2.128/26";
 
 /// How long a cluster may wait for the one before it, which ends with its test.
 const TURN_SECONDS: u64 = 300;

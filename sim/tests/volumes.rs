@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, ServiceAccount};
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde::de::DeserializeOwned;
@@ -121,6 +121,21 @@ impl World {
             "spec": {"nodeName": "node-1", "containers": [container], "volumes": volumes},
         }))
         .await;
+    }
+
+    /// Deletes the pod at once, and waits until another one may have its name.
+    async fn delete_pod(&self) {
+        let pods: Api<Pod> = self.api();
+        let now = DeleteParams::default().grace_period(0);
+        pods.delete("pod", &now).await.unwrap();
+        let going = async {
+            while pods.get_opt("pod").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, going)
+            .await
+            .expect("the pod goes");
     }
 
     /// What the container printed, as soon as it printed a line that is `end`.
@@ -327,4 +342,76 @@ async fn a_pod_waits_for_a_volume_whose_source_is_missing() {
     let settings = json!({"metadata": {"name": "settings"}, "data": {"colour": "blue"}});
     world.create::<ConfigMap>(settings).await;
     assert_eq!(world.output().await, ["end"]);
+}
+
+#[tokio::test]
+async fn hostile_mounts_make_nothing_on_the_machine() {
+    let script = "touch /dev/shm/tiergate-test-left && echo has shared memory
+[ -d /tiergate-test-all/proc ] && echo sees the machine
+echo end; sleep 1000";
+    let world = world(8, script).await;
+    if !world.has_mounts() {
+        return;
+    }
+    let machine_folder = world.folder.path().join("machine");
+    let host = world.folder.path().join("host");
+    fs::create_dir(&machine_folder).unwrap();
+    fs::create_dir(&host).unwrap();
+    // Where the machine's files are while a container is prepared, and a link there that an earlier container may have left.
+    let old_root = format!("/.machine{}", machine_folder.display());
+    std::os::unix::fs::symlink(&old_root, host.join("link")).unwrap();
+    let volumes = json!([
+        {"name": "data", "emptyDir": {}},
+        {"name": "host", "hostPath": {"path": &host}},
+        {"name": "all", "hostPath": {"path": "/"}},
+    ]);
+    let data = |path: &str| json!({"name": "data", "mountPath": path});
+    let container = json!({"volumeMounts": [data(&format!("{old_root}/by-name")), data("/../tiergate-test-up/../x"),
+        {"name": "all", "mountPath": "/tiergate-test-all"}]});
+    world.create_pod(container, volumes.clone()).await;
+    assert_eq!(
+        world.output().await,
+        ["has shared memory", "sees the machine", "end"]
+    );
+
+    for (container, words) in [
+        (
+            json!({"volumeMounts": [{"name": "host", "mountPath": "/v"}, data("/v/link/by-link")]}),
+            "cannot mount /v/link/by-link",
+        ),
+        (
+            json!({"volumeMounts": [data("/dev/tiergate-test")]}),
+            "/dev is the machine's, where nothing is made",
+        ),
+        (
+            json!({"workingDir": "/dev/tiergate-test"}),
+            "/dev is the machine's, where nothing is made",
+        ),
+        (
+            json!({"volumeMounts": [data("/")]}),
+            "a volume cannot be the root",
+        ),
+    ] {
+        world.delete_pod().await;
+        world.create_pod(container, volumes.clone()).await;
+        let message = world
+            .until(|pod| {
+                let status = pod.status.as_ref()?.container_statuses.as_ref()?;
+                let ended = status[0].last_state.as_ref()?.terminated.as_ref()?;
+                assert_eq!(ended.exit_code, 126);
+                ended.message.clone()
+            })
+            .await;
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(fs::read_dir(&machine_folder).unwrap().count(), 0);
+    for path in [
+        "/dev/tiergate-test",
+        "/dev/shm/tiergate-test-left",
+        "/tiergate-test-up",
+        "/tiergate-test-all",
+        "/x",
+    ] {
+        assert!(!Path::new(path).exists(), "{path} was made on the machine");
+    }
 }

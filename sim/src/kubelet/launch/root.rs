@@ -3,14 +3,18 @@
 //! In: a [`Plan`], in a process of one thread. Out: a file system that shows this machine's files as they are, where writes stay in
 //! memory and end with the process, and where the plan's volumes have their places. Each file system of the machine is the lower layer
 //! of an overlay, except those of the kernel (`/proc`, `/sys`, `/dev`), which are shared. Nothing is mounted on the machine itself: all
-//! of it is private to the namespace and vanishes with its last process.
+//! of it is private to the namespace and vanishes with its last process. Places are made only when the machine's files are out of
+//! reach, since a link in a volume can lead anywhere.
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd;
 
 use super::{Bind, Plan};
@@ -21,8 +25,15 @@ const SCRATCH_SIZE: &str = "size=512m,mode=755";
 /// Trees that belong to the kernel.
 const SHARED: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// Where the machine's own root is seen while volumes are put in place.
+/// Where the machine's own root is seen between the change of the root and its end.
 const MACHINE: &str = "/.machine";
+
+/// Where volumes wait for their places.
+const WAITING: &str = "/.volumes";
+
+/// What programs share by memory, as much as a container runtime gives them.
+const SHARED_MEMORY: &str = "/dev/shm";
+const SHARED_MEMORY_SIZE: &str = "size=64m,mode=1777";
 
 /// Enters the namespace. After an error the process is not fit for anything.
 pub(super) fn enter(plan: &Plan) -> io::Result<()> {
@@ -33,29 +44,42 @@ pub(super) fn enter(plan: &Plan) -> io::Result<()> {
         set("/".as_ref(), MsFlags::MS_REC | MsFlags::MS_PRIVATE)
     })?;
     let scratch = &plan.scratch;
-    step("mount a tmpfs", || {
-        let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
-        Ok(mount(
-            Some("tmpfs"),
-            scratch,
-            Some("tmpfs"),
-            flags,
-            Some(SCRATCH_SIZE),
-        )?)
-    })?;
+    step("mount a tmpfs", || mount_memory(scratch, SCRATCH_SIZE))?;
     let overlays = layers(scratch)?;
     let new_root = scratch.join("root");
-    step("change the root", || pivot(&new_root))?;
-    for one in &plan.binds {
-        let what = format!("mount {}", one.target.display());
-        step(&what, || bind(one))?;
+    let waiting = within(&new_root, Path::new(WAITING));
+    step("keep a place for volumes", || {
+        fs::create_dir(&waiting)?;
+        mount_memory(&waiting, "mode=700")
+    })?;
+    for (number, one) in plan.binds.iter().enumerate() {
+        let what = format!("find {}", one.source.display());
+        step(&what, || {
+            gather(&one.source, &waiting.join(number.to_string()))
+        })?;
     }
+    step("change the root", || pivot(&new_root))?;
     step("let go of the old root", || {
         umount2(MACHINE, MntFlags::MNT_DETACH)?;
         fs::remove_dir(MACHINE)
     })?;
+    if Path::new(SHARED_MEMORY).is_dir() {
+        let own = || mount_memory(SHARED_MEMORY.as_ref(), SHARED_MEMORY_SIZE);
+        step("mount shared memory", own)?;
+    }
+    for (number, one) in plan.binds.iter().enumerate() {
+        let what = format!("mount {}", one.target.display());
+        let source = Path::new(WAITING).join(number.to_string());
+        step(&what, || bind(&source, one))?;
+    }
+    step("let go of waiting volumes", || {
+        umount2(WAITING, MntFlags::MNT_DETACH)?;
+        // The folder stays, empty, when a volume shows all of the machine, this folder among it.
+        let _ = fs::remove_dir(WAITING);
+        Ok(())
+    })?;
     step("enter the working folder", || {
-        fs::create_dir_all(&plan.working_folder)?;
+        make_folder(&plan.working_folder)?;
         Ok(unistd::chdir(&plan.working_folder)?)
     })?;
     if plan.read_only_root {
@@ -88,10 +112,15 @@ fn layers(scratch: &Path) -> io::Result<Vec<PathBuf>> {
             Err(error) if place == Path::new("/") => {
                 return Err(explained("lay an overlay over the root", error));
             }
-            // File systems that cannot be a layer, and files that are mount points, are as they are; what cannot even be shown
-            // twice is hidden.
+            // File systems that cannot be a layer, and files that are mount points, can only be read; what cannot even be shown
+            // twice, or not without being written, is hidden.
             Err(_) => {
-                let _ = bind_at(&place, &target, MsFlags::MS_BIND);
+                if bind_at(&place, &target, MsFlags::MS_BIND).is_ok()
+                    && let Err(error) = set_read_only(&target)
+                {
+                    let what = format!("protect {}: {error}", place.display());
+                    step(&what, || Ok(umount2(&target, MntFlags::MNT_DETACH)?))?;
+                }
             }
         }
     }
@@ -131,25 +160,81 @@ fn pivot(new_root: &Path) -> io::Result<()> {
     Ok(unistd::chdir("/")?)
 }
 
-fn bind(one: &Bind) -> io::Result<()> {
-    let source = within(Path::new(MACHINE), &one.source);
-    if fs::metadata(&source)?.is_dir() {
-        fs::create_dir_all(&one.target)?;
+/// Shows `source` of the machine at `target`, which is made. The kubelet has followed links before it wrote the plan; one that
+/// appeared since then is a trick.
+fn gather(source: &Path, target: &Path) -> io::Result<()> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let found = fs::File::from(openat2(AT_FDCWD, source, how)?);
+    if found.metadata()?.is_dir() {
+        fs::create_dir(target)?;
     } else {
-        if let Some(folder) = one.target.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        // A file that is there stays as it is.
-        fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&one.target)?;
+        fs::File::create(target)?;
     }
-    bind_at(&source, &one.target, MsFlags::MS_BIND | MsFlags::MS_REC)?;
+    let opened = format!("/proc/self/fd/{}", found.as_raw_fd());
+    bind_at(opened.as_ref(), target, MsFlags::MS_BIND | MsFlags::MS_REC)
+}
+
+fn bind(source: &Path, one: &Bind) -> io::Result<()> {
+    if within(Path::new("/"), &one.target) == Path::new("/") {
+        return Err(io::Error::other("a volume cannot be the root"));
+    }
+    if source.is_dir() {
+        make_folder(&one.target)?;
+    } else if fs::metadata(&one.target).is_err() {
+        make_folder(one.target.parent().unwrap_or(Path::new("/")))?;
+        refuse_shared(&one.target)?;
+        // Not where a link leads that was left there.
+        fs::File::create_new(&one.target)?;
+    }
+    bind_at(source, &one.target, MsFlags::MS_BIND | MsFlags::MS_REC)?;
     if one.read_only {
         set_read_only(&one.target)?;
     }
     Ok(())
+}
+
+/// Makes a folder that is not there yet.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    refuse_shared(path)?;
+    fs::create_dir_all(path)
+}
+
+/// What is made below a tree of the kernel would be made on the machine.
+fn refuse_shared(path: &Path) -> io::Result<()> {
+    let mut existing = path;
+    while let Some(parent) = existing
+        .parent()
+        .filter(|_| fs::metadata(existing).is_err())
+    {
+        existing = parent;
+    }
+    if existing.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let existing = fs::canonicalize(existing)?;
+    match SHARED.iter().find(|shared| existing.starts_with(shared)) {
+        None => Ok(()),
+        Some(shared) => Err(io::Error::other(format!(
+            "{} is not there, and {shared} is the machine's, where nothing is made",
+            path.display()
+        ))),
+    }
+}
+
+fn mount_memory(target: &Path, options: &str) -> io::Result<()> {
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+    Ok(mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        flags,
+        Some(options),
+    )?)
 }
 
 fn bind_at(source: &Path, target: &Path, flags: MsFlags) -> io::Result<()> {
@@ -163,10 +248,19 @@ fn bind_at(source: &Path, target: &Path, flags: MsFlags) -> io::Result<()> {
 }
 
 fn set_read_only(target: &Path) -> io::Result<()> {
-    set(
-        target,
-        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY,
-    )
+    // What else holds there stays; in a user namespace the kernel would refuse to lift it.
+    let now = statvfs(target)?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.iter().filter(|(flag, _)| now.contains(*flag));
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    set(target, kept.fold(flags, |flags, (_, flag)| flags | *flag))
 }
 
 fn set(target: &Path, flags: MsFlags) -> io::Result<()> {
@@ -249,11 +343,11 @@ mod tests {
 25 22 0:21 / /proc rw - proc proc rw
 26 22 0:22 / /run/user/1000 rw - tmpfs tmpfs rw
 27 22 0:23 / /run rw shared:3 - tmpfs tmpfs rw
-28 22 0:24 / /home/a\\040b rw - ext4 /dev/b rw
+28 22 0:24 / /srv/a\\040b rw - ext4 /dev/b rw
 29 22 0:25 / /tmp/scratch rw - tmpfs tmpfs rw
 ";
         let places = mount_points(table, Path::new("/tmp/scratch"));
-        let expected = ["/", "/dev", "/home/a b", "/proc", "/run"];
+        let expected = ["/", "/dev", "/proc", "/run", "/srv/a b"];
         assert_eq!(places, expected.map(PathBuf::from));
     }
 

@@ -15,11 +15,15 @@ const LINE_CHARACTERS_MAX: usize = 400;
 /// The longest line of the file; what is longer becomes several.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Lost lines before the log says again how many there were.
+const LOST_LOGGED_EVERY: u64 = 10_000;
+
 /// The log of one container.
 #[derive(Debug)]
 pub(super) struct Log {
     file: BoundedFile,
     last_lines: VecDeque<String>,
+    lines_lost: u64,
 }
 
 // === impl Log ===
@@ -30,6 +34,7 @@ impl Log {
         Ok(Self {
             file: BoundedFile::open(path)?,
             last_lines: VecDeque::new(),
+            lines_lost: 0,
         })
     }
 
@@ -69,9 +74,7 @@ pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<
         line.extend_from_slice(&piece[..taken]);
         output.consume(taken);
         if line.ends_with(b"\n") || line.len() >= LINE_BYTES_MAX {
-            if !write(log, &line) {
-                return;
-            }
+            write(log, &line);
             line.clear();
         }
     }
@@ -80,13 +83,15 @@ pub(super) async fn keep(output: impl AsyncRead + Unpin, log: &std::sync::Mutex<
     }
 }
 
-fn write(log: &std::sync::Mutex<Log>, line: &[u8]) -> bool {
+/// A line that cannot be written is lost, and the program goes on: a full disk must not end it with a broken pipe.
+fn write(log: &std::sync::Mutex<Log>, line: &[u8]) {
     let mut log = log.lock().expect("no holder of this lock panics");
     if let Err(error) = log.write(line) {
-        tracing::warn!(%error, path = %log.file.path().display(), reason = "log_write", "cannot keep a pod's output");
-        return false;
+        log.lines_lost += 1;
+        if log.lines_lost % LOST_LOGGED_EVERY == 1 {
+            tracing::warn!(%error, path = %log.file.path().display(), lines_lost = log.lines_lost, reason = "log_write", "cannot keep a pod's output");
+        }
     }
-    true
 }
 
 #[cfg(test)]
@@ -120,6 +125,25 @@ mod tests {
         assert_eq!(log.lock().unwrap().last_lines(), "cat: no: gone\nend");
         keep(endless.as_bytes(), &log).await;
         assert!(log.lock().unwrap().last_lines().ends_with("\nx"));
+    }
+
+    #[tokio::test]
+    async fn output_is_read_to_its_end_when_nothing_can_be_written() {
+        // Every write to this device fails as on a full disk.
+        let log = Mutex::new(Log::open("/dev/full".into()).unwrap());
+        let (mut program, output) = tokio::io::duplex(64);
+        let printing = async move {
+            for line in 0..100 {
+                let line = format!("line {line}\n");
+                tokio::io::AsyncWriteExt::write_all(&mut program, line.as_bytes())
+                    .await
+                    .unwrap();
+            }
+        };
+        tokio::join!(keep(output, &log), printing);
+        let log = log.lock().unwrap();
+        assert_eq!(log.lines_lost, 100);
+        assert!(log.last_lines().ends_with("line 99"));
     }
 
     #[tokio::test]

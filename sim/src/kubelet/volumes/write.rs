@@ -15,13 +15,28 @@ use crate::clock::wall_now;
 const DATA: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
-/// Makes `payload` the content of the volume.
+/// Makes `payload` the content of the volume. After an error it is what it was before, and nothing else is left.
 pub(super) fn replace(volume: &Path, payload: &Payload) -> io::Result<()> {
     fs::create_dir_all(volume)?;
     let now = wall_now();
     let version = now.strftime("..%Y_%m_%d_%H_%M_%S.%N").to_string();
     let folder = volume.join(&version);
-    fs::create_dir(&folder)?;
+    let before = fs::read_link(volume.join(DATA)).ok();
+    let switched = write_files(&folder, payload).and_then(|()| switch(volume, &version));
+    if let Err(error) = switched {
+        // It is tried again and again: what each try leaves would fill the disk.
+        let _ = fs::remove_dir_all(&folder);
+        return Err(error);
+    }
+    link_names(volume, payload)?;
+    match before {
+        Some(before) => fs::remove_dir_all(volume.join(before)),
+        None => Ok(()),
+    }
+}
+
+fn write_files(folder: &Path, payload: &Payload) -> io::Result<()> {
+    fs::create_dir(folder)?;
     for (path, file) in payload {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
@@ -30,17 +45,16 @@ pub(super) fn replace(volume: &Path, payload: &Payload) -> io::Result<()> {
         fs::write(&path, &file.bytes)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
     }
-    let before = fs::read_link(volume.join(DATA)).ok();
+    Ok(())
+}
+
+/// One rename makes the version the present one.
+fn switch(volume: &Path, version: &str) -> io::Result<()> {
     let next = volume.join(NEXT);
     // What an earlier try left. If it cannot go, making the new one says why.
     let _ = fs::remove_file(&next);
-    symlink(&version, &next)?;
-    fs::rename(&next, volume.join(DATA))?;
-    link_names(volume, payload)?;
-    match before {
-        Some(before) => fs::remove_dir_all(volume.join(before)),
-        None => Ok(()),
-    }
+    symlink(version, &next)?;
+    fs::rename(&next, volume.join(DATA))
 }
 
 /// A link for each name at the top; links of names that are gone go.
@@ -106,5 +120,23 @@ mod tests {
             fs::read_link(volume.join("a")).unwrap(),
             Path::new("..data/a")
         );
+    }
+
+    #[test]
+    fn a_version_that_cannot_be_written_leaves_the_one_before_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = folder.path().join("v");
+        let names = || {
+            let entries = fs::read_dir(&volume).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name());
+            names.collect::<BTreeSet<_>>()
+        };
+        replace(&volume, &payload(&[("a", "1", 0o644)])).unwrap();
+        let before = names();
+        // A file cannot be a folder as well.
+        let impossible = payload(&[("a", "2", 0o644), ("a/b", "2", 0o644)]);
+        replace(&volume, &impossible).unwrap_err();
+        assert_eq!(names(), before);
+        assert_eq!(fs::read_to_string(volume.join("a")).unwrap(), "1");
     }
 }

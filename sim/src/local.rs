@@ -146,7 +146,7 @@ fn service_proxy_of(
             pool: ranges.load_balancers,
             client: control.client_of(&Account::Controller("service-controller"))?,
         }),
-        limits: service_proxy::Limits::default(),
+        limits: service_proxy::Limits::of_this_process(),
         rng: control.rng("service-proxy"),
     }))
 }

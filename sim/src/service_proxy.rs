@@ -36,6 +36,7 @@ mod forward;
 mod health;
 mod listeners;
 mod load_balancer;
+mod open_files;
 mod pool;
 mod proxy;
 mod table;

@@ -85,7 +85,7 @@ pub(super) fn proxy(
         client: access.client_of("kube-proxy")?,
         nodes: settings.nodes.iter().map(identity).collect(),
         load_balancers,
-        limits: Limits::default(),
+        limits: Limits::of_this_process(),
         rng,
     }))
 }

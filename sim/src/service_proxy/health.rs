@@ -37,7 +37,10 @@ struct Name<'a> {
     name: &'a str,
 }
 
-/// Answers on one connection until it ends or is silent for too long. Each answer is from the table of the moment.
+/// Longest life of a connection, whatever the client does: one that reads no answers would keep its place for ever.
+const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Answers on one connection until it ends, is silent for too long or too old. Each answer is from the table of the moment.
 pub(super) async fn serve<S>(stream: S, at: SocketAddr, table: watch::Receiver<Arc<Table>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -49,13 +52,18 @@ where
         };
         async move { Ok::<_, Infallible>(answer(health.as_ref())) }
     });
-    let served = http1::Builder::new()
+    let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%at, %error, "a connection to a health port ended early");
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_LIFE_MAX, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(%at, %error, "a connection to a health port ended early");
+        }
+        Err(_) => {
+            tracing::debug!(%at, reason = "too_old", "a connection to a health port is closed");
+        }
     }
 }
 
@@ -96,6 +104,24 @@ mod tests {
 
     use super::*;
     use crate::actors::store::Key;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_reads_its_answers_is_closed_in_the_end() {
+        let (mut client, ours) = tokio::io::duplex(256);
+        let (_sender, table) = watch::channel(Arc::default());
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let serving = tokio::spawn(serve(ours, at, table));
+        let asking = async {
+            let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+            while tokio::io::AsyncWriteExt::write_all(&mut client, request)
+                .await
+                .is_ok()
+            {}
+        };
+        // It asks until nobody reads its questions either, and is rid of only by the end of the connection.
+        asking.await;
+        serving.await.unwrap();
+    }
 
     #[tokio::test]
     async fn the_answer_is_that_of_kube_proxy() {

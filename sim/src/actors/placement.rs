@@ -89,7 +89,7 @@ pub(crate) fn is_selected(spec: &PodSpec, node: &Node) -> bool {
 }
 
 /// A term without requirements matches no node.
-fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub(crate) fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
     let mut expressions = term.match_expressions.iter().flatten().peekable();
     let mut fields = term.match_fields.iter().flatten().peekable();

@@ -6,6 +6,7 @@
 
 pub(crate) mod fit;
 mod ports;
+mod preference;
 mod resources;
 mod topology;
 

@@ -16,6 +16,7 @@ use super::request::{Form, Query, Route, Target};
 use super::resources::{Offer, Subresource};
 use super::state::Shared;
 use super::status::Failure;
+use super::store::Stored;
 use super::{
     deletion, discovery, metadata, openapi, parameters, patching, pods, read, request, review,
     scale, token, watching, write,
@@ -307,9 +308,11 @@ pub(crate) fn entry(parts: &Parts, times: Times, outcome: &Outcome, code: u16) -
             namespace: String::new(),
             name: String::new(),
             code,
+            version: None,
         };
     };
     let resource = call.resource();
+    let answered = answered_object(outcome);
     Entry {
         received: times.received,
         time: times.answered,
@@ -322,18 +325,20 @@ pub(crate) fn entry(parts: &Parts, times: Times, outcome: &Outcome, code: u16) -
             None => resource.plural.clone(),
         },
         namespace: call.namespace().unwrap_or_default().to_owned(),
-        name: match (call.name(), &outcome.answer) {
+        name: match (call.name(), answered) {
             // A create names its object only in the answer.
-            ("", Ok(answer)) => created_name(answer).unwrap_or_default(),
+            ("", Some(object)) => metadata::name_of(&object.value).to_owned(),
             (name, _) => name.to_owned(),
         },
         code,
+        version: answered.map(|object| object.version),
     }
 }
 
-fn created_name(answer: &Answer) -> Option<String> {
-    let Content::Object(object) = &answer.content else {
-        return None;
-    };
-    Some(metadata::name_of(&object.value).to_owned())
+/// The object of an answer.
+fn answered_object(outcome: &Outcome) -> Option<&Stored> {
+    match &outcome.answer.as_ref().ok()?.content {
+        Content::Object(object) => Some(object),
+        Content::Value(_) | Content::List(_) | Content::Bytes(..) | Content::Watch(_) => None,
+    }
 }

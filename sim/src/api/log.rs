@@ -37,6 +37,9 @@ pub struct Entry {
     pub name: String,
     /// HTTP status.
     pub code: u16,
+    /// The resourceVersion of the object in the answer; after a write the one that watches show for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// The newest requests.

@@ -97,28 +97,24 @@ class Lab:
 
     # -- output
     def who(self, rows):
-        """Adds 'user' to rows: the last successful write of that object before the watch event."""
-        if not rows: return rows
-        idx = collections.defaultdict(list)
-        for a in self.world.writes(min(r['t'] for r in rows), max(r['t'] for r in rows)):
-            if a[8] and a[8] < 300: idx[a[4], a[6], a[7]].append(a)
-        for r in rows:
-            best = None
-            for a in idx.get((RESOURCE.get(r['kind']), r['ns'], r['name']), ()):
-                # the watch event can overtake the end of the request by a few milliseconds
-                if a[0] <= r['t']: best = a
-            if best is None:
-                for a in idx.get((RESOURCE.get(r['kind']), r['ns'], ''), ()):      # generateName, bindings
-                    if a[0] <= r['t'] <= a[1] + 0.5: best = a
-            r['user'] = best[2] if best else ''
-            r['verb'] = (best[3] + ('/' + best[5] if best[5] else '')) if best else ''
-        return rows
+        """Adds user and verb to rows: of the write that made this version, else of the last one before the watch event."""
+        if not rows:
+            return
+        writes = collections.defaultdict(list)
+        for write in self.world.writes(min(row['t'] for row in rows), max(row['t'] for row in rows)):
+            if write[8] and write[8] < 300:
+                writes[write[4], write[6], write[7]].append(write)
+        for row in rows:
+            best = author(row, writes)
+            row['user'] = best[2] if best else ''
+            row['verb'] = (best[3] + ('/' + best[5] if best[5] else '')) if best else ''
 
     def save(self, x, unit, rows, t0, drop=('write',)):
         self.who(rows)
         for r in rows:
             if r['what'] in drop: continue
             r = dict(r)
+            del r['version']
             r['t'] = round(r['t'] - t0, 4)
             self.out.append({'x': x, 'run': self.experiment, 'unit': unit, **{k: v for k, v in r.items() if v not in (None, '')}})
 
@@ -144,6 +140,20 @@ class Lab:
                 file.write(json.dumps(row, separators=(',', ':')) + '\n')
         self.rec.stopping = True
         self.world.stop()
+
+
+def author(row, writes):
+    resource = RESOURCE.get(row['kind'])
+    of_object = writes.get((resource, row['ns'], row['name']), ())
+    exact = [write for write in of_object if str(write[9]) == row['version']]
+    if exact:
+        return exact[-1]
+    # The answer of an eviction or a binding shows no version, and the log of the real one none at all.
+    before = [write for write in of_object if write[9] is None and write[0] <= row['t']]
+    if before:
+        return before[-1]
+    unnamed = [write for write in writes.get((resource, row['ns'], ''), ()) if write[0] <= row['t'] <= write[1] + 0.5]
+    return unnamed[-1] if unnamed else None
 
 
 HANDS_OFF = {'timeline/hands-off': '1'}

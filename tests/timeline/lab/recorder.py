@@ -90,7 +90,8 @@ class Recorder:
 
     def row(self, t, kind, o, what, old, new, **more):
         self.rows.append(dict(t=t, kind=kind, ns=o['metadata'].get('namespace', ''), name=o['metadata']['name'],
-                              what=what, **{'from': old, 'to': new}, mgr=manager(o), **more))
+                              what=what, **{'from': old, 'to': new}, mgr=manager(o),
+                              version=o['metadata']['resourceVersion'], **more))
 
     def event(self, kind, typ, o, t):
         k = self.key(o)

@@ -59,7 +59,8 @@ class World:
             time.sleep(0.1)
 
     def writes(self, t0, t1):
-        """Finished writes near [t0, t1]: (begin, end, user, verb, resource, subresource, namespace, name, code), by end."""
+        """Finished writes near [t0, t1]: (begin, end, user, verb, resource, subresource, namespace, name, code,
+        resourceVersion of the answer where the log has it), by end."""
         found = self.our_writes() if self.kind == 'ours' else self.real_writes()
         return sorted((w for w in found if t0 - 5 <= w[1] <= t1 + 5), key=lambda w: w[1])
 
@@ -71,7 +72,7 @@ class World:
                 resource, _, subresource = entry['resource'].partition('/')
                 end = clock.parse(entry['time'])
                 yield (clock.parse(entry['received']), end, account(entry['user']), entry['verb'], resource, subresource, entry['namespace'],
-                       entry['name'], entry['code'])
+                       entry['name'], entry['code'], entry.get('version'))
 
     def real_writes(self):
         for path in sorted(glob.glob(os.path.join(self.folder, 'audit*.log'))):
@@ -81,7 +82,7 @@ class World:
                 ref = entry.get('objectRef') or {}
                 yield (clock.parse(entry['requestReceivedTimestamp']), clock.parse(entry['stageTimestamp']),
                        account(entry['user']['username']), entry['verb'], ref.get('resource'), ref.get('subresource', ''),
-                       ref.get('namespace', ''), ref.get('name', ''), (entry.get('responseStatus') or {}).get('code'))
+                       ref.get('namespace', ''), ref.get('name', ''), (entry.get('responseStatus') or {}).get('code'), None)
 
     def stop(self):
         if self.process.poll() is None:

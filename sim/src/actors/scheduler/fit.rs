@@ -5,6 +5,7 @@
 //! host ports, requests and the number of pods, topology spread, and required affinity to other pods. Nobody is preempted.
 //! Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::super::owner;
 use super::super::placement;
 use super::super::pod;
 use super::ports::{self, HostPort};
+use super::preference::Preference;
 use super::resources::{Amounts, Shortage};
 use super::topology::Topology;
 
@@ -48,7 +50,8 @@ struct Misfit {
     is_for_its_pods: bool,
 }
 
-/// The node for `pod`: the one with the fewest pods of the same controller, then with the fewest pods, then by name.
+/// The node for `pod`: the one that it prefers, then with the fewest pods of the same controller, then with the fewest pods, then
+/// by name.
 ///
 /// # Errors
 /// The sentence that tells why no node will do.
@@ -62,8 +65,9 @@ pub(crate) fn choose(pod: &Pod, around: &Surroundings<'_>) -> Result<String, Str
     let loads = loads(pod, around.placed);
     let requests = Amounts::of_pod(spec);
     let topology = Topology::new(pod, around);
+    let preference = Preference::new(pod, around);
     let idle = Load::default();
-    let mut best: Option<(usize, usize, &str)> = None;
+    let mut best: Option<(Reverse<i64>, usize, usize, &str)> = None;
     let mut misfits = Vec::new();
     for node in around.nodes {
         let name = node.metadata.name.as_deref().unwrap_or_default();
@@ -76,13 +80,14 @@ pub(crate) fn choose(pod: &Pod, around: &Surroundings<'_>) -> Result<String, Str
             });
         match misfit {
             None => {
-                let rank = (load.siblings, load.pods, name);
+                let score = Reverse(preference.score(node));
+                let rank = (score, load.siblings, load.pods, name);
                 best = Some(best.map_or(rank, |best| best.min(rank)));
             }
             Some(misfit) => misfits.push(misfit),
         }
     }
-    best.map(|(_, _, name)| name.to_owned())
+    best.map(|(_, _, _, name)| name.to_owned())
         .ok_or_else(|| message(spec, &misfits))
 }
 

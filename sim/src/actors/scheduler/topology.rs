@@ -1,6 +1,6 @@
 //! Where other pods let a pod be: topology spread, and required affinity and anti-affinity to pods.
 //!
-//! In: the pod and its surroundings, read once. Out: for each node, why it will not do. Preferences are not looked at. Pure.
+//! In: the pod and its surroundings, read once. Out: for each node, why it will not do. What it prefers is `preference`'s. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ struct Spread {
 }
 
 /// An affinity term that can be asked.
-struct Term {
+pub(super) struct Term {
     key: String,
     selector: Selector,
     namespaces: BTreeSet<String>,
@@ -173,7 +173,7 @@ impl Topology {
 // === impl Term ===
 
 impl Term {
-    fn new(term: &PodAffinityTerm, pod: &Pod, around: &Surroundings<'_>) -> Self {
+    pub(super) fn new(term: &PodAffinityTerm, pod: &Pod, around: &Surroundings<'_>) -> Self {
         let mut namespaces: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
         if let Some(selector) = &term.namespace_selector {
             let selector = parsed(Some(selector));
@@ -192,7 +192,12 @@ impl Term {
         }
     }
 
-    fn matches(&self, pod: &Pod) -> bool {
+    /// The label of nodes whose values are the domains.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn matches(&self, pod: &Pod) -> bool {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         self.namespaces.contains(namespace) && owner::selects(&self.selector, &pod.metadata)
     }
@@ -334,7 +339,7 @@ fn nothing() -> Selector {
     selector
 }
 
-fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     let labels = node.metadata.labels.as_ref()?;
     labels.get(key).map(String::as_str)
 }

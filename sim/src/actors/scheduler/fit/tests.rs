@@ -247,3 +247,57 @@ fn without_nodes_the_message_says_so() {
         expect!["no nodes available to schedule pods"],
     );
 }
+
+#[test]
+fn a_pod_goes_where_it_prefers_to_be_before_pods_are_spread() {
+    let on_n1 = json!({ "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+        { "weight": 10, "preference": { "matchExpressions": [{ "key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"] }] } },
+    ] } } });
+    let siblings = [placed("n1", "set"), placed("n1", "set")];
+    check(&on_n1, &three(), &siblings, expect!["n1"]);
+}
+
+#[test]
+fn a_preference_that_no_node_meets_keeps_no_pod_away() {
+    let on_n9 = json!({ "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+        { "weight": 10, "preference": { "matchExpressions": [{ "key": "kubernetes.io/hostname", "operator": "In", "values": ["n9"] }] } },
+    ] } } });
+    check(&on_n9, &three(), &[placed("n1", "set")], expect!["n2"]);
+}
+
+#[test]
+fn a_pod_prefers_company_and_avoids_what_it_would_rather_not_meet() {
+    let friend = Placed {
+        pod: Arc::new(
+            serde_json::from_value(
+                json!({ "metadata": { "namespace": "shop", "labels": { "app": "friend" } } }),
+            )
+            .unwrap(),
+        ),
+        node: "n2".into(),
+    };
+    let term = json!([{ "weight": 5, "podAffinityTerm": {
+        "topologyKey": "kubernetes.io/hostname", "namespaces": ["shop"], "labelSelector": { "matchLabels": { "app": "friend" } } } }]);
+    let key = "preferredDuringSchedulingIgnoredDuringExecution";
+    let placed = [friend];
+    let near = json!({ "affinity": { "podAffinity": { key: &term } } });
+    check(&near, &three(), &placed, expect!["n2"]);
+    let far = json!({ "affinity": { "podAntiAffinity": { key: &term } } });
+    check(&far, &three()[1..], &placed, expect!["n3"]);
+}
+
+#[test]
+fn a_taint_that_prefers_no_pods_is_the_last_choice() {
+    let mut nodes = three();
+    nodes[0] = node(
+        "n1",
+        &json!({ "spec": { "taints": [{ "key": "old", "effect": "PreferNoSchedule" }] } }),
+    );
+    let others = [
+        placed("n2", "other"),
+        placed("n3", "other"),
+        placed("n3", "other"),
+    ];
+    check(&json!({}), &nodes, &others, expect!["n2"]);
+    check(&json!({}), &nodes[..1], &others, expect!["n1"]);
+}

@@ -12,11 +12,11 @@ use crate::kubelet::NodeError;
 
 /// What the exit codes mean, for `--help`.
 pub const EXIT_CODES: &str = "\
-It runs until SIGINT (Ctrl-C), SIGTERM or SIGHUP; a line `ready` says that pods can be bound to the nodes. At the end the pods'
-processes end, and the nodes and their pods are removed from the API server.
+It runs until SIGINT (Ctrl-C), SIGTERM or SIGHUP; a line `ready` says that pods can be bound to the nodes. At the end \
+the pods' processes end, and the nodes and their pods are removed from the API server.
 
-Exit codes: 0 ended on request, 1 not ready in time or not all removed, 2 usage, 3 an argument, a kubeconfig or a cluster that
-cannot be used, 4 an API server that cannot be reached or an address that cannot be bound, 70 internal fault.";
+Exit codes: 0 ended on request, 1 not ready in time or not all removed, 2 usage, 3 an argument, a kubeconfig or a \
+cluster that cannot be used, 4 an API server that cannot be reached or an address that cannot be bound, 70 internal fault.";
 
 /// Why nodes are not, or no longer, part of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub enum AttachError {
     Conflict(String),
     /// A network that is not local.
     #[error(
-        "cannot listen on {}: it is no address of this machine; make the network local with `ip route add local {network} dev lo` (as root, or in a network namespace of your own: `unshare --map-root-user --net`)",
+        "cannot listen on {}: it is no address of this machine; make the network local with `ip route add local {network} dev lo` (as root, or in a network namespace of your own: `unshare --map-root-user --net`, then `ip link set lo up`)",
         address.ip()
     )]
     NotLocal {

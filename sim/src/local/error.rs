@@ -12,8 +12,8 @@ use crate::story::ApplyError;
 pub const EXIT_CODES: &str = "\
 It runs until SIGINT (Ctrl-C), SIGTERM or SIGHUP; a line `ready` says that everything answers.
 
-Exit codes: 0 ended on request, 1 not ready in time, 2 usage, 3 an argument or a file that cannot be used, 4 an address that
-is taken, 70 internal fault.";
+Exit codes: 0 ended on request, 1 not ready in time, 2 usage, 3 an argument or a file that cannot be used, \
+4 an address that is taken, 70 internal fault.";
 
 /// Why a local cluster does not run.
 #[derive(Debug, thiserror::Error)]

@@ -11,10 +11,13 @@ use ipnet::Ipv4Net;
 
 use super::{Certificates, DEFAULT_CERTIFICATE, Values, further_classes, manifests, text};
 
-/// How the authority of the certificate is read back, for `--help`.
+/// How it is used with `attach`, and how the authority of the certificate is read back, for `--help`.
 pub const HINT: &str = "\
-Pods of the image `tiergate` have to run the programs of this build: `tiergate-sim attach` gives nodes that do. Who signed the
-certificate of the VIP stands in the Secret: kubectl -n kube-system get secret tiergate-default-certificate -o jsonpath='{.data.ca\\.crt}'
+The defaults are those of `up`. For nodes of `tiergate-sim attach`, which run the programs of this build as pods of the image \
+`tiergate`: tiergate-sim story --vip 192.0.2.10 --pod-cidr 10.244.0.0/16 | kubectl apply -f -
+
+Who signed the certificate of the VIP stands in its Secret:
+  kubectl -n kube-system get secret tiergate-default-certificate -o jsonpath='{.data.ca\\.crt}' | base64 -d
 
 Exit codes: 0 printed, 2 usage, 3 arguments that do not fit together, 70 internal fault.";
 

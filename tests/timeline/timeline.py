@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Repeats the recorded experiments on a control plane, and compares what it does with the record of a real one.
 
-    timeline.py run [--world ours|kubernetes] [--work DIR] [EXPERIMENT…]    repeats them; without a name those of CI
+    timeline.py run [--world ours|kubernetes] [--work DIR] [EXPERIMENT…]    repeats them; without a name the short ones
     timeline.py compare [--work DIR] [--markdown FILE]                      compares what `run` wrote with recorded.jsonl
-    timeline.py list                                                        names, times, and what CI repeats
+    timeline.py list                                                        names, times, and which are short
 
 Experiments run side by side, each on a control plane of its own. `compare` ends with 1 when something differs.
 """
@@ -20,7 +20,7 @@ AT_ONCE = 3
 
 
 def catalogue():
-    """Name -> (seconds, in CI, run). The names are those of the runs in recorded.jsonl."""
+    """Name -> (seconds, is short, run). The names are those of the runs in recorded.jsonl."""
     from experiments import create, disruption, flips, layout, nodes, rollouts, services
     death = nodes.run
     return {
@@ -91,8 +91,8 @@ def main():
     if settings.command == 'run':
         sys.exit(run(settings))
     if settings.command == 'list':
-        for name, (seconds, in_ci, _) in catalogue().items():
-            print(f'{name:18}{seconds:4} s{"  CI" if in_ci else ""}')
+        for name, (seconds, is_short, _) in catalogue().items():
+            print(f'{name:18}{seconds:4} s{"  short" if is_short else ""}')
         return
     from compare import report
     sys.exit(report.compare(settings))

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 /// Bytes after which a new file begins.
 pub(crate) const FILE_BYTES_MAX: u64 = 10 << 20;
@@ -20,7 +23,12 @@ pub(crate) struct BoundedFile {
 impl BoundedFile {
     /// Opens the file, or makes it, to append to it.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(&path)?;
+        // A pod may have left a pipe there: opening one must fail, not wait for a reader.
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(&path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path, file, bytes })
     }
@@ -40,5 +48,20 @@ impl BoundedFile {
         self.file.write_all(line)?;
         self.bytes += line.len() as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        BoundedFile::open(path).unwrap_err();
     }
 }

@@ -157,12 +157,8 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), Cause> {
     let kind = source.type_.as_deref().unwrap_or_default();
     match kind {
         "DirectoryOrCreate" => fs::create_dir_all(path)?,
-        "FileOrCreate" => drop(
-            fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)?,
-        ),
+        // What is there is not opened: a pipe would wait for its reader.
+        "FileOrCreate" if fs::symlink_metadata(path).is_err() => drop(fs::File::create_new(path)?),
         // Without a type a container runtime makes a folder of what is not there.
         "" if fs::symlink_metadata(path).is_err() => fs::create_dir_all(path)?,
         _ => {}
@@ -181,5 +177,41 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), Cause> {
     } else {
         let path = source.path.clone();
         Err(Cause::HostPath { path, wanted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_host_path_is_made_when_it_may_be_and_refused_when_it_is_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        nix::unistd::mkfifo(at("pipe").as_str(), Mode::S_IRWXU).unwrap();
+        let check = |name: &str, kind: &str| {
+            let type_ = Some(kind.to_owned());
+            let source = HostPathVolumeSource {
+                path: at(name),
+                type_,
+            };
+            check_host_path(&source).map_err(|error| error.to_string())
+        };
+        for (name, kind, wanted) in [
+            ("new-file", "FileOrCreate", None),
+            ("new-file", "FileOrCreate", None),
+            ("new-file", "Directory", Some("directory")),
+            ("new-folder", "DirectoryOrCreate", None),
+            ("new-folder", "FileOrCreate", Some("file")),
+            ("pipe", "FileOrCreate", Some("file")),
+            ("pipe", "", None),
+        ] {
+            let expected = wanted.map(|wanted| {
+                format!("hostPath type check failed: {} is not a {wanted}", at(name))
+            });
+            assert_eq!(check(name, kind).err(), expected, "{name} {kind}");
+        }
     }
 }

@@ -162,6 +162,32 @@ impl Content {
     }
 }
 
+/// Pods and the VIP have loopback addresses of their own.
+fn check_pod_network(pod_network: Ipv4Net, vip: Ipv4Addr) -> Result<(), UpError> {
+    let wrong = |sentence: String| Err(UpError::Argument(sentence));
+    if !LOOPBACK.contains(&pod_network) {
+        return wrong(format!(
+            "--pod-cidr {pod_network} is not in 127.0.0.0/8; use a part of it, such as 127.10.0.0/16"
+        ));
+    }
+    if !LOOPBACK.contains(&vip) {
+        return wrong(format!(
+            "--vip {vip} is not in 127.0.0.0/8; use an address of it, such as 127.0.0.254"
+        ));
+    }
+    if pod_network.contains(&vip) {
+        return wrong(format!(
+            "--vip {vip} lies in --pod-cidr {pod_network}; change one of them"
+        ));
+    }
+    if pod_network.contains(&Ipv4Addr::LOCALHOST) {
+        return wrong(format!(
+            "--pod-cidr {pod_network} holds 127.0.0.1, which other programs use; use another one, such as 127.10.0.0/16"
+        ));
+    }
+    Ok(())
+}
+
 // === impl Settings ===
 
 impl Settings {
@@ -169,26 +195,7 @@ impl Settings {
         let pod_network = arguments.pod_cidr.trunc();
         let vip = arguments.vip;
         let wrong = |sentence: String| Err(UpError::Argument(sentence));
-        if !LOOPBACK.contains(&pod_network) {
-            return wrong(format!(
-                "--pod-cidr {pod_network} is not in 127.0.0.0/8; use a part of it, such as 127.10.0.0/16"
-            ));
-        }
-        if !LOOPBACK.contains(&vip) {
-            return wrong(format!(
-                "--vip {vip} is not in 127.0.0.0/8; use an address of it, such as 127.0.0.254"
-            ));
-        }
-        if pod_network.contains(&vip) {
-            return wrong(format!(
-                "--vip {vip} lies in --pod-cidr {pod_network}; change one of them"
-            ));
-        }
-        if pod_network.contains(&Ipv4Addr::LOCALHOST) {
-            return wrong(format!(
-                "--pod-cidr {pod_network} holds 127.0.0.1, which other programs use; use another one, such as 127.10.0.0/16"
-            ));
-        }
+        check_pod_network(pod_network, vip)?;
         if let IpAddr::V4(api) = arguments.api_address.ip()
             && pod_network.contains(&api)
         {

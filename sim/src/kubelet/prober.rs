@@ -14,9 +14,11 @@ use super::probe::{Check, Outcome, Schedule, Verdict};
 mod exec;
 mod grpc;
 mod http;
+mod patience;
 mod tls;
 
 pub(super) use exec::Commands;
+use patience::within;
 
 /// Probes one container.
 #[derive(Clone)]
@@ -81,10 +83,10 @@ impl<N: Net> Prober<N> {
             Check::Http(check) => {
                 let url = http::url(self.address, check);
                 let made = http::probe(&self.net, self.address, check);
-                match tokio::time::timeout(timeout, made).await {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(error)) => Outcome::Failure(format!("Get {url:?}: {error}")),
-                    Err(_) => Outcome::Failure(format!(
+                match within(timeout, made).await {
+                    Some(Ok(outcome)) => outcome,
+                    Some(Err(error)) => Outcome::Failure(format!("Get {url:?}: {error}")),
+                    None => Outcome::Failure(format!(
                         "Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
                     )),
                 }
@@ -98,10 +100,10 @@ impl<N: Net> Prober<N> {
                     let to = target(&self.net, self.address, host.as_deref(), *port).await?;
                     connect(&self.net, to).await
                 };
-                match tokio::time::timeout(timeout, made).await {
-                    Ok(Ok(_)) => Outcome::Success,
-                    Ok(Err(error)) => Outcome::Failure(error.to_string()),
-                    Err(_) => {
+                match within(timeout, made).await {
+                    Some(Ok(_)) => Outcome::Success,
+                    Some(Err(error)) => Outcome::Failure(error.to_string()),
+                    None => {
                         let host = host.clone().unwrap_or_else(|| self.address.to_string());
                         Outcome::Failure(format!("dial tcp {host}:{port}: i/o timeout"))
                     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::expand;
 use super::super::probe::Outcome;
 use super::super::process::{Order, Process};
+use super::patience::within;
 use crate::images;
 
 /// Programs of this machine that every container has.
@@ -88,9 +89,9 @@ impl Commands {
             program: name,
             error,
         })?;
-        let ended = tokio::time::timeout(timeout, process.ended()).await;
+        let ended = within(timeout, process.ended()).await;
         // Dropping the process kills what is left of it.
-        ended.map_err(|_| CommandError::TimedOut {
+        ended.ok_or_else(|| CommandError::TimedOut {
             command: command.to_vec(),
             timeout,
         })

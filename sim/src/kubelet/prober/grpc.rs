@@ -14,6 +14,7 @@ use tiergate_data_plane::net::Net;
 
 use super::super::probe::Outcome;
 use super::connect;
+use super::patience::within;
 
 /// A health answer has 7 bytes; whatever is much longer is none.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -40,10 +41,10 @@ pub(super) async fn probe<N: Net>(
             .await
             .unwrap_or_else(|error| Err(format!("error: health rpc probe failed: {error}")))
     };
-    match tokio::time::timeout(timeout, call).await {
-        Ok(Ok(())) => Outcome::Success,
-        Ok(Err(text)) => Outcome::Failure(text),
-        Err(_) => Outcome::Failure(format!(
+    match within(timeout, call).await {
+        Some(Ok(())) => Outcome::Success,
+        Some(Err(text)) => Outcome::Failure(text),
+        None => Outcome::Failure(format!(
             "timeout: health rpc did not complete within {timeout:?}"
         )),
     }

@@ -14,10 +14,11 @@ use super::{Certificates, DEFAULT_CERTIFICATE, Values, further_classes, manifest
 /// How it is used with `attach`, and how the authority of the certificate is read back, for `--help`.
 pub const HINT: &str = "\
 The defaults are those of `up`. For nodes of `tiergate-sim attach`, which run the programs of this build as pods of the image \
-`tiergate`: tiergate-sim story --vip 192.0.2.10 --pod-cidr 10.244.0.0/16 | kubectl apply -f -
+`tiergate`:
+  tiergate-sim story --vip 192.0.2.10 --pod-cidr 10.244.0.0/16 | kubectl apply -f -
 
-Who signed the certificate of the VIP stands in its Secret:
-  kubectl -n kube-system get secret tiergate-default-certificate -o jsonpath='{.data.ca\\.crt}' | base64 -d
+Who signed the certificate of the VIP stands in its Secret, in base64:
+  kubectl -n kube-system get secret tiergate-default-certificate -o jsonpath='{.data.ca\\.crt}'
 
 Exit codes: 0 printed, 2 usage, 3 arguments that do not fit together, 70 internal fault.";
 

@@ -13,7 +13,7 @@ DECIDED = {
 
 HEAD = '''# Timelines: a real control plane and ours
 
-Made by `tests/timeline/timeline.py compare --markdown docs/timelines.md`; `tests/timeline/README.md` tells how to read it. Times are
+Made by `tests/timeline/timeline.py compare --markdown target/timelines.md`; `tests/timeline/README.md` tells how to read it. Times are
 seconds, least / median / most. *Allowed* is how far outside of the real range a value of ours may lie: one period of who decides.
 '''
 

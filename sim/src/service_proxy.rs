@@ -9,6 +9,7 @@
 //! a load balancer gets. The drivers: `listeners`, `forward`, `health`, `load_balancer`, and `proxy`, which puts them together.
 //! This file has what a proxy is made of. It is no product: the tiers never use it.
 
+use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
+use serde::de::DeserializeOwned;
 use tiergate_data_plane::net::Net;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -169,8 +171,8 @@ pub async fn run<N: Net>(mut options: Options<N>, stop: stop::Signal) -> Counts 
     let mut rng = options.rng.clone();
     let mut derive = || SmallRng::seed_from_u64(rng.next_u64());
     options.rng = derive();
-    let services = keep_services(&mut background, &options.client, derive());
-    let slices = keep_slices(&mut background, &options.client, derive());
+    let services = keep::<Service>(&mut background, &options.client, derive());
+    let slices = keep::<EndpointSlice>(&mut background, &options.client, derive());
     let (sender, events) = EventWriter::new(derive());
     background.spawn(events.run());
     let recorder = |client: &Client, component| {
@@ -201,26 +203,14 @@ pub async fn run<N: Net>(mut options: Options<N>, stop: stop::Signal) -> Counts 
     proxy.run(accepted, background, stop).await
 }
 
-fn keep_services(
+fn keep<K>(
     background: &mut JoinSet<()>,
     client: &Client,
     rng: SmallRng,
-) -> watch::Receiver<Objects<Service>> {
-    let (sender, receiver) = watch::channel(Objects::default());
-    background.spawn(watching::keep(
-        Api::all(client.clone()),
-        config(),
-        rng,
-        sender,
-    ));
-    receiver
-}
-
-fn keep_slices(
-    background: &mut JoinSet<()>,
-    client: &Client,
-    rng: SmallRng,
-) -> watch::Receiver<Objects<EndpointSlice>> {
+) -> watch::Receiver<Objects<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let (sender, receiver) = watch::channel(Objects::default());
     background.spawn(watching::keep(
         Api::all(client.clone()),

@@ -232,6 +232,7 @@ pub(crate) fn compare(
     lines.retain(|_, lines| lines.len() == nodes.len());
     assert!(lines.len() > 10, "{experiment}: the recording is there");
     let (mut faults, writes) = (Vec::new(), fleet.writes());
+    let mut ours: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     for (node, zero) in zero {
         let mut indices: BTreeMap<&'static str, usize> = BTreeMap::new();
         for (what, lines) in &lines {
@@ -244,7 +245,12 @@ pub(crate) fn compare(
             }
         }
         faults.extend(disorder(node, &indices, &lines, tolerance));
+        for (what, index) in &indices {
+            let second = seconds(&steps[*index], *zero);
+            ours.entry(what).or_default().push(second);
+        }
     }
+    print_rows(experiment, &lines, &ours, tolerance);
     let (node, zero) = &zero[0];
     let history = steps.iter().filter(|step| step.node == *node);
     let history: Vec<String> = history
@@ -258,6 +264,42 @@ pub(crate) fn compare(
     );
 }
 
+/// The rows of the table in `docs/simulation.md`, in the order of time; `--show-output` shows them.
+#[expect(clippy::print_stdout, reason = "the rows of a table for the reader")]
+fn print_rows(
+    experiment: &str,
+    lines: &BTreeMap<&'static str, Vec<&Recorded>>,
+    ours: &BTreeMap<&'static str, Vec<f64>>,
+    tolerance: Tolerance,
+) {
+    let mut rows: Vec<_> = lines.iter().collect();
+    rows.sort_by(|a, b| a.1[0].seconds.total_cmp(&b.1[0].seconds));
+    for (what, lines) in rows {
+        let (least, most) = extremes(lines.iter().map(|line| line.seconds));
+        let (first, last) = extremes(ours.get(what).into_iter().flatten().copied());
+        let (account, slack) = (account(lines), slack(lines, tolerance));
+        println!(
+            "| {experiment} | {what} | {account} | {least:.1} to {most:.1} | {first:.1} to {last:.1} | ± {slack} |"
+        );
+    }
+}
+
+fn extremes(seconds: impl Iterator<Item = f64>) -> (f64, f64) {
+    seconds.fold((f64::MAX, f64::MIN), |(least, most), second| {
+        (least.min(second), most.max(second))
+    })
+}
+
+fn slack(lines: &[&Recorded], tolerance: Tolerance) -> f64 {
+    match account(lines) {
+        // Its passes are 20 s apart.
+        "pod-garbage-collector" => 20.0,
+        // Done by the test itself.
+        "operator" => 1.0,
+        _ => tolerance.seconds,
+    }
+}
+
 /// Which step is the recorded one.
 fn find(
     steps: &[Step],
@@ -267,21 +309,8 @@ fn find(
     tolerance: Tolerance,
 ) -> Result<usize, String> {
     let what = lines[0].what;
-    let least = lines
-        .iter()
-        .map(|line| line.seconds)
-        .fold(f64::MAX, f64::min);
-    let most = lines
-        .iter()
-        .map(|line| line.seconds)
-        .fold(f64::MIN, f64::max);
-    let slack = match account(lines) {
-        // Its passes are 20 s apart.
-        "pod-garbage-collector" => 20.0,
-        // Done by the test itself.
-        "operator" => 1.0,
-        _ => tolerance.seconds,
-    };
+    let (least, most) = extremes(lines.iter().map(|line| line.seconds));
+    let slack = slack(lines, tolerance);
     let expected = least - slack..=most + slack;
     let mut times = Vec::new();
     for (index, step) in steps.iter().enumerate() {

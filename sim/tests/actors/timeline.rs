@@ -1,5 +1,6 @@
 //! The recorded experiments 6 (roll-outs) and 7 (drain) of a real control plane, done again: `sim/testdata/timeline`.
 
+use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -50,6 +51,19 @@ struct Course {
     seconds: f64,
 }
 
+// === impl Course ===
+
+impl fmt::Display for Course {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, most, endpoints) = (self.ready_min, self.ready_max, self.endpoints_max);
+        write!(
+            formatter,
+            "{least} · {most} · {endpoints} · {:.1} s",
+            self.seconds
+        )
+    }
+}
+
 /// The recorded course of the `nth` experiment of this name.
 fn recorded_course(name: &str, nth: usize) -> Course {
     let begin = format!("{name}: fewest and most ready");
@@ -87,8 +101,13 @@ fn course(before: &Look, looks: &[Look], start: Instant) -> Course {
 }
 
 /// Same bounds, and about the same time. Pods that are ready in the same moment here came one after the other there, so
-/// that one more may be seen.
+/// that one more may be seen. `--show-output` shows the rows of the table in `docs/simulation.md`.
+#[expect(clippy::print_stdout, reason = "the rows of a table for the reader")]
 fn compare(name: &str, recorded: Course, ours: Course) {
+    println!(
+        "| {name} | {recorded} | {ours} | ± {:.1} s |",
+        TOLERANCE_SECONDS.max(recorded.seconds * TOLERANCE_SHARE)
+    );
     assert_eq!(ours.ready_min, recorded.ready_min, "{name}: {ours:?}");
     assert!(
         (recorded.ready_max..=recorded.ready_max + 1).contains(&ours.ready_max),

@@ -1,8 +1,8 @@
 //! The cluster that a test program runs in: the local one, or a real control plane with our nodes.
 //!
-//! In: the name of the test program and the arguments that it gives `tiergate-sim up`. Out: [`Started`], everything that
+//! In: the name of the test program and the arguments that it gives `tiergate-sim up`. Out: `Started`, everything that
 //! [`crate::cluster`] must know to be the same in both. The environment variable `TIERGATE_WORLD` chooses: `local` (or
-//! nothing) or `kubernetes`, which [`kubernetes`] describes.
+//! nothing) or `kubernetes`, which `world/kubernetes.rs` describes.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

@@ -159,6 +159,19 @@ impl Cluster {
         self.holds_pods.store(hold, Ordering::Relaxed);
     }
 
+    /// Returns when the taints that new nodes have until they are seen ready are gone, and the controllers know it.
+    pub(crate) async fn every_node_takes_pods(&self) {
+        let nodes: Api<Node> = Api::all(self.client());
+        eventually("no node has a taint", async || {
+            let nodes = nodes.list(&kube::api::ListParams::default()).await.unwrap();
+            let has_taint =
+                |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.taints.is_some());
+            (!nodes.items.iter().any(has_taint)).then_some(())
+        })
+        .await;
+        self.settle().await;
+    }
+
     /// Returns when the controllers have seen all that was written before: they answer to something that comes after it.
     pub(crate) async fn settle(&self) {
         let name = self.namespace("settle").await;

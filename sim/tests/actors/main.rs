@@ -169,6 +169,7 @@ async fn each_controller_writes_under_its_own_account() {
 #[tokio::test]
 async fn a_deployment_becomes_pods_on_nodes_and_endpoints_and_goes_with_all_of_it() {
     let cluster = Cluster::start(3).await;
+    cluster.every_node_takes_pods().await;
     let namespace = cluster.namespace("shop").await;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), &namespace);
     let pods: Api<Pod> = Api::namespaced(cluster.client(), &namespace);

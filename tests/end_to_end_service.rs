@@ -288,6 +288,7 @@ fn a_rollout_behind_a_cluster_ip_fails_no_request_and_an_empty_service_refuses()
     let ip = field(&cluster, "service web", "/spec/clusterIP");
     let ip: Ipv4Addr = ip.as_str().unwrap().parse().unwrap();
     until_shared_by((ip, 80), "/", 3);
+    let before = sharing((ip, 80), "/");
     let target = Target {
         address: SocketAddr::from((ip, 80)),
         host: "web".to_owned(),
@@ -297,11 +298,22 @@ fn a_rollout_behind_a_cluster_ip_fails_no_request_and_an_empty_service_refuses()
     let (report, ()) = load::during(&target, || {
         kubectl.ok("rollout restart deployment web");
         kubectl.rolled_out("default", "web");
+        // What the load asks after the change then meets new pods only.
+        wait::until(
+            "the old pods get no connections",
+            wait::CHANGE_SECONDS,
+            || {
+                let now = sharing((ip, 80), "/");
+                wait::seen(now.is_disjoint(&before), format!("{now:?}"))
+            },
+        );
         kubectl.ok("scale deployment web --replicas 1");
         kubectl.rolled_out("default", "web");
     });
     report.assert_nothing_failed();
-    assert!(report.pods.len() >= 4, "{:?}", report.pods);
+    let is_old = |pod: &String| before.contains(pod);
+    assert!(report.pods.keys().any(is_old), "{:?}", report.pods);
+    assert!(!report.pods.keys().all(is_old), "{:?}", report.pods);
 
     kubectl.ok("scale deployment web --replicas 0");
     until_refused((ip, 80));

@@ -84,13 +84,13 @@ def verdicts(recorded, ours):
         elif key not in real:
             yield x, label, 0, [f'{len(mine[key])} here, none on the real one']
         else:
-            yield x, label, *judge(real[key], mine[key])
+            yield x, label, *judge(real[key], mine[key], who_wrote(real, kind))
 
 
-def judge(real, mine):
+def judge(real, mine, authors):
     sets = [{what for _, _, what, _ in life} for life in real]
     always, ever = set.intersection(*sets), set.union(*sets)
-    authors, before = who_wrote(real), orders(real)
+    before = orders(real)
     complaints = collections.Counter()
     for life in mine:
         have = {what for _, _, what, _ in life}
@@ -103,11 +103,13 @@ def judge(real, mine):
     return len(always) + len(authors) + len(before), [f'{text} ({n} of {len(mine)})' for text, n in sorted(complaints.items())]
 
 
-def who_wrote(real):
+def who_wrote(real, kind):
+    """Who made each transition of this class of objects, in whatever unit of the experiment."""
     found = collections.defaultdict(set)
-    for life in real:
-        for _, _, what, who in life:
-            found[what].add(who)
+    for (_, _, other), its_lives in real.items():
+        for life in its_lives if other == kind else ():
+            for _, _, what, who in life:
+                found[what].add(who)
     return found
 
 

@@ -99,7 +99,7 @@ class Lab:
     def who(self, rows):
         """Adds user and verb to rows: of the write that made this version, else of the last one before the watch event."""
         if not rows:
-            return
+            return rows
         writes = collections.defaultdict(list)
         for write in self.world.writes(min(row['t'] for row in rows), max(row['t'] for row in rows)):
             if write[8] and write[8] < 300:
@@ -108,6 +108,7 @@ class Lab:
             best = author(row, writes)
             row['user'] = best[2] if best else ''
             row['verb'] = (best[3] + ('/' + best[5] if best[5] else '')) if best else ''
+        return rows
 
     def save(self, x, unit, rows, t0, drop=('write',)):
         self.who(rows)

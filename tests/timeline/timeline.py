@@ -25,7 +25,7 @@ def catalogue():
     death = nodes.run
     return {
         'grace20-period1': (190, True, lambda s, n: death(s, n, 20, 1, 12, short=True)),
-        'three': (210, True, lambda s, n: disruption.run(s, n, 'three')),
+        'three': (210, False, lambda s, n: disruption.run(s, n, 'three')),
         'roll': (190, True, rollouts.run),
         'services': (110, True, services.run),
         'create': (60, True, create.run),

@@ -149,8 +149,8 @@ def author(row, writes):
     exact = [write for write in of_object if str(write[9]) == row['version']]
     if exact:
         return exact[-1]
-    # The answer of an eviction or a binding shows no version, and the log of the real one none at all.
-    before = [write for write in of_object if write[9] is None and write[0] <= row['t']]
+    # The answer of an eviction or a binding shows no version, that of a deletion at once a later one, and the log of the real one none at all.
+    before = [write for write in of_object if (write[9] is None or write[3] == 'delete') and write[0] <= row['t']]
     if before:
         return before[-1]
     unnamed = [write for write in writes.get((resource, row['ns'], ''), ()) if write[0] <= row['t'] <= write[1] + 0.5]

@@ -1,18 +1,15 @@
 //! Services from outside and from pods: node ports, load balancers, cluster IPs, health ports, as the documents of
 //! `tests/seeds` ask for them with `curl NODE:PORT` and an EXTERNAL-IP, in front of the tiers.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use serde_json::Value;
-use tiergate_tests::client::{Request, Response, fetch};
+use tiergate_tests::client::{Request, fetch};
 use tiergate_tests::cluster::{Cluster, InTest};
 use tiergate_tests::load::{self, Target};
 use tiergate_tests::objects::{application, ingress, namespace_tier};
+use tiergate_tests::service::{sharing, until_answered, until_refused, until_shared_by};
 use tiergate_tests::wait;
-
-/// Requests that show whether a load is shared by as many pods as these tests have.
-const REQUESTS_SHARED: usize = 60;
 
 fn empty(name: &str) -> Cluster {
     Cluster::start(name, &["--empty"])
@@ -43,42 +40,6 @@ fn nodes(cluster: &Cluster) -> Vec<(String, Ipv4Addr)> {
     nodes.sort();
     assert_eq!(nodes.len(), 3);
     nodes
-}
-
-/// Waits until an address answers with 200, and returns the answer.
-fn until_answered(at: (Ipv4Addr, u16), host: &str, path: &str) -> Response {
-    let what = format!("{}:{} answers {host}{path}", at.0, at.1);
-    wait::until(&what, wait::CHANGE_SECONDS, || {
-        let request = Request::get(host, path);
-        let response = fetch(at.into(), &request).map_err(|error| error.to_string())?;
-        let seen = format!("{} {}", response.status, response.text());
-        wait::seen(response.status == 200, seen).map(|()| response)
-    })
-}
-
-/// Waits until nobody takes connections there.
-fn until_refused(at: (Ipv4Addr, u16)) {
-    let what = format!("{}:{} refuses", at.0, at.1);
-    wait::until(&what, wait::CHANGE_SECONDS, || {
-        match fetch(at.into(), &Request::get("a", "/")) {
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
-}
-
-/// The pods that share the requests to an address.
-fn sharing(at: (Ipv4Addr, u16), path: &str) -> BTreeSet<String> {
-    (0..REQUESTS_SHARED)
-        .map(|_| until_answered(at, "any.example", path).echo("pod"))
-        .collect()
-}
-
-fn until_shared_by(at: (Ipv4Addr, u16), path: &str, pods: usize) {
-    wait::until("the load is shared", wait::CHANGE_SECONDS, || {
-        let pods_seen = sharing(at, path);
-        wait::seen(pods_seen.len() == pods, format!("{pods_seen:?}"))
-    });
 }
 
 fn until_external_ip(cluster: &Cluster, service: &str) -> Ipv4Addr {

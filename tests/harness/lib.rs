@@ -3,7 +3,7 @@
 //! In reading order: [`repository`] finds the files of the repository, for the tests that read it. The rest serves the
 //! end-to-end tests: [`cluster`] is the cluster that they run in, which [`world`] starts as the local one or the real one, each a
 //! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the tiers as
-//! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. A [`transcript`] is a file of
+//! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. [`service`] asks the addresses of Services. A [`transcript`] is a file of
 //! commands with what they say, in [`normal`] form.
 //!
 //! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
@@ -33,3 +33,5 @@ pub mod client;
 pub mod tls;
 
 pub mod load;
+
+pub mod service;

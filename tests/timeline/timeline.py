@@ -8,7 +8,9 @@
 Experiments run side by side, each on a control plane of its own. `compare` ends with 1 when something differs.
 """
 import argparse
+import atexit
 import os
+import signal
 import subprocess
 import sys
 
@@ -52,6 +54,7 @@ def run(settings):
         return catalogue()[names[0]][2](settings, names[0])
     # A process each: the experiments play many kubelets with threads, and would disturb one another's times.
     waiting, running, failed = sorted(names, key=lambda name: -catalogue()[name][0]), {}, []
+    atexit.register(lambda: [process.terminate() for process in running.values()])
     while waiting or running:
         while waiting and len(running) < settings.at_once:
             name = waiting.pop(0)
@@ -88,6 +91,8 @@ def main():
             command.add_argument('--recorded', default=os.path.join(HERE, 'recorded.jsonl'))
             command.add_argument('--markdown')
     settings = parser.parse_args()
+    # So that what was started is ended, as on any other way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if settings.command == 'run':
         sys.exit(run(settings))
     if settings.command == 'list':

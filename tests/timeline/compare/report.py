@@ -9,6 +9,8 @@ from compare import notes, orders, times
 DECIDED = {
     ('services', 'dual stack'): 'the local cluster has one family, IPv4',
     ('services', 'slice deleted by hand'): 'the local cluster has one family, IPv4',
+    ('services', 'one of the two is removed: old pod'): 'a pod that goes at once is seen terminating or not, by chance',
+    ('services', 'pod removed: old pod'): 'a pod that goes at once is seen terminating or not, by chance',
     **{('grace50-period5', f'gap {gap}'): 'whether a gap this long is noticed, and for how long, is chance of the pass'
        for gap in ('51.5', '52.5', '53.5', '54.5', '56', '60')},
     **{('grace50-period5', f'o{n}-v: old pod ds'): 'taint eviction and the DaemonSet controller both delete; who is first is chance'

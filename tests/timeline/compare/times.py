@@ -30,6 +30,10 @@ def period(name, node_period):
     raise AssertionError('the last pattern matches everything')
 
 
+# A fault comes at any moment between two renewals of a Lease: so far from its neighbour the next sample may lie.
+RENEWAL_SECONDS = 10.4
+
+
 def verdicts(recorded, ours, node_period):
     """One row for each metric: (experiment, name, real, ours, allowed, why, complaint or None)."""
     keys = dict.fromkeys((row['x'], row['metric']) for row in recorded + ours if not CHOSEN.match(row['metric']))
@@ -38,6 +42,8 @@ def verdicts(recorded, ours, node_period):
         real = sorted(value for row in there for value in row.get('values', ()))
         mine = sorted(value for row in ours if (row['x'], row['metric']) == (x, name) for value in row.get('values', ()))
         seconds, why = period(name, node_period)
+        if name.startswith('fault') and real:
+            seconds, why = round(seconds + RENEWAL_SECONDS / len(real), 1), why + ', and the next renewal'
         yield x, name, real, mine, seconds, why, complaint(real, [row['n'] for row in there], mine, seconds)
 
 

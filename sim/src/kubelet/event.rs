@@ -2,7 +2,7 @@
 //!
 //! In: what happened, as a [`Draft`], and the time. Out: the [`Step`] to take. It follows the correlation of Kubernetes'
 //! clients: the same thing again raises the count of its Event; from the tenth text of one kind on, one Event stands for all
-//! of them; and an object has [`SPAM_BURST`] Events at once, then one in five minutes.
+//! of them; and an object has `SPAM_BURST` Events at once, then one in five minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! `tiergate-sim launch-pod PARENT PROGRAM ARGUMENT…` asks the kernel to kill this process when its parent dies, and
 //! becomes the program. So no pod outlives the cluster, even when the cluster is killed. With `--plan FILE` it first leaves for a
-//! mount namespace of its own ([`root`]): it sees the files of this machine, its volumes among them, and changes none of the machine's.
+//! mount namespace of its own (`launch/root.rs`): it sees the files of this machine, its volumes among them, and changes none of the machine's.
 
 use std::ffi::OsString;
 use std::fs;

@@ -8,7 +8,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, pro
 use proptest::sample::select;
 use serde_json::{Value, json};
 use tiergate_control_plane::explain::{Documents, explain};
-use tiergate_control_plane::scope::Scope;
+use tiergate_control_plane::scope::{Scope, Secrets};
 
 const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -123,6 +123,7 @@ fn scope() -> Scope {
         reads_ingress_classes: false,
         default_backend: None,
         default_certificate: None,
+        secrets: Secrets::Watched,
     }
 }
 

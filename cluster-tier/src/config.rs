@@ -1,4 +1,6 @@
-//! The settings of the cluster tier: those of both tiers, and who moves the address of the cluster.
+//! The settings of the cluster tier: those of both tiers, who moves the address of the cluster, and which Secrets may be read.
+
+use std::time::Duration;
 
 use tiergate_control_plane::config::{Common, Invalid, Layers, keys};
 
@@ -7,6 +9,10 @@ use tiergate_control_plane::config::{Common, Invalid, Layers, keys};
 pub struct Config {
     /// The settings of both tiers.
     pub common: Common,
+    /// The namespaces whose Secrets may be read.
+    pub secret_namespaces: Vec<String>,
+    /// How long a Secret that was read is taken as it is.
+    pub secret_refresh: Duration,
 }
 
 // === impl Config ===
@@ -23,6 +29,8 @@ impl Config {
         layers.maybe(&keys::VIP_INTERFACE)?;
         Ok(Self {
             common: Common::from_layers(layers)?,
+            secret_namespaces: layers.all(&keys::SECRET_NAMESPACES)?,
+            secret_refresh: layers.one(&keys::SECRET_REFRESH)?,
         })
     }
 }

@@ -3,8 +3,10 @@
 //! In: the tier's settings. Out: which objects are watched, and which Ingresses are ours. A scope never widens: what is
 //! outside is neither watched nor served.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The controller that an IngressClass must name for its Ingresses to be ours.
 pub const CONTROLLER: &str = "tiergate.dev/ingress";
@@ -25,6 +27,23 @@ pub struct Scope {
     pub default_backend: Option<ObjectName>,
     /// The TLS Secret for names that no other certificate covers.
     pub default_certificate: Option<ObjectName>,
+    /// Which Secrets are read, and how.
+    pub secrets: Secrets,
+}
+
+/// Which Secrets a tier reads, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// All TLS Secrets of the namespaces that are watched, by list and watch.
+    #[default]
+    Watched,
+    /// Those that our Ingresses and the default certificate name, each by its name.
+    ByName {
+        /// The only namespaces they are read from.
+        namespaces: BTreeSet<String>,
+        /// How long one that was read is taken as it is.
+        refresh: Duration,
+    },
 }
 
 /// Namespace and name of an object.

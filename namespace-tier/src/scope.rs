@@ -1,6 +1,6 @@
 //! What a namespace tier looks at. Pure.
 
-use tiergate_control_plane::scope::Scope;
+use tiergate_control_plane::scope::{Scope, Secrets};
 
 use crate::Config;
 
@@ -14,5 +14,6 @@ pub fn scope(config: &Config) -> Scope {
         reads_ingress_classes: false,
         default_backend: config.common.default_backend_service.clone(),
         default_certificate: config.common.default_ssl_certificate.clone(),
+        secrets: Secrets::Watched,
     }
 }

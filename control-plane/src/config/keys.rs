@@ -37,6 +37,8 @@ pub const ALL: &[&About] = &[
     &WATCH_INGRESS_WITHOUT_CLASS.about,
     &DEFAULT_BACKEND_SERVICE.about,
     &DEFAULT_SSL_CERTIFICATE.about,
+    &SECRET_NAMESPACES.about,
+    &SECRET_REFRESH.about,
     &HTTP_ADDRESS.about,
     &HTTPS_ADDRESS.about,
     &ADMIN_ADDRESS.about,

@@ -32,6 +32,8 @@ fn start(
             layers.all(&keys::VIP_ADDRESS)?;
             layers.one(&keys::VIP_MODE)?;
             layers.maybe(&keys::VIP_INTERFACE)?;
+            layers.all(&keys::SECRET_NAMESPACES)?;
+            layers.one(&keys::SECRET_REFRESH)?;
             Ok((layers, common))
         }
         Invocation::Explain { .. } => panic!("no case asks for an explanation"),
@@ -81,6 +83,11 @@ const BAD_FLAGS: &[&[&str]] = &[
     &["--default-backend-service", "error-pages"],
     &["--default-backend-service", "Kube/error-pages"],
     &["--default-ssl-certificate", "kube-system/a/b"],
+    &["--secret-namespaces", "*"],
+    &["--secret-namespaces", "kube-system/tls"],
+    &["--secret-namespaces", "a", "--secret-namespaces", "a"],
+    &["--secret-refresh", "0s"],
+    &["--secret-refresh", "never"],
     &["--election-id", "my lease"],
     &["--publish-address", "192.0.2.1"],
     &["--store", "sqlite:/var/lib/tiergate"],

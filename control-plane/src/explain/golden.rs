@@ -2,12 +2,14 @@
 //!
 //! A case begins with comments: `# scope: {…}` holds the scope, and each `# request: URL` is asked for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::*;
-use crate::scope::ObjectName;
+use crate::scope::{ObjectName, Secrets};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -18,6 +20,7 @@ struct ScopeInComment {
     reads_ingress_classes: bool,
     default_backend: Option<String>,
     default_certificate: Option<String>,
+    secret_namespaces: Option<BTreeSet<String>>,
 }
 
 fn scope_of(text: &str) -> Scope {
@@ -34,6 +37,13 @@ fn scope_of(text: &str) -> Scope {
         reads_ingress_classes: scope.reads_ingress_classes,
         default_backend: name(scope.default_backend),
         default_certificate: name(scope.default_certificate),
+        secrets: match scope.secret_namespaces {
+            Some(namespaces) => Secrets::ByName {
+                namespaces,
+                refresh: Duration::from_secs(30),
+            },
+            None => Secrets::Watched,
+        },
     }
 }
 

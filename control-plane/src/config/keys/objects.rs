@@ -1,6 +1,8 @@
 //! Which objects are looked at, and what they default to. Pure.
 
-use super::super::key::{About, Arity, Default, Key, Tier, Tiers, Unfit};
+use std::time::Duration;
+
+use super::super::key::{About, Arity, Default, Key, Range, Tier, Tiers, Unfit};
 use super::super::value;
 use super::{ABOUT, EXPLAINED};
 use crate::scope::ObjectName;
@@ -85,6 +87,44 @@ pub const DEFAULT_SSL_CERTIFICATE: Key<ObjectName> = Key {
         ..ABOUT
     },
     parse: object_name,
+};
+
+/// Where a cluster tier may read Secrets.
+pub const SECRET_NAMESPACES: Key<String> = Key {
+    about: About {
+        name: "secret_namespaces",
+        tiers: Tiers::Only(Tier::Cluster),
+        place: EXPLAINED,
+        arity: Arity::List,
+        placeholder: "NAMESPACE",
+        form: "the name of a namespace",
+        example: "kube-system",
+        default: Default::Value("none"),
+        meaning: "Namespaces whose TLS Secrets may be read: each that an Ingress of ours or default_ssl_certificate names, by \
+                  its name (verb get), never by list or watch. `none`: no Secret at all.",
+        ..ABOUT
+    },
+    parse: value::label,
+};
+
+/// How often a cluster tier reads the Secrets anew.
+pub const SECRET_REFRESH: Key<Duration> = Key {
+    about: About {
+        name: "secret_refresh",
+        tiers: Tiers::Only(Tier::Cluster),
+        placeholder: "TIME",
+        form: "a time such as 30s",
+        example: "30s",
+        default: Default::Value("30s"),
+        range: Some(Range::Time(
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
+        )),
+        meaning: "How long a Secret that was read by its name is taken as it is before it is read anew, or up to a tenth less. \
+                  A renewed certificate is served after about this long.",
+        ..ABOUT
+    },
+    parse: value::time,
 };
 
 fn object_name(about: &About, text: &str) -> Result<ObjectName, Unfit> {

@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use tiergate_cluster::{Config, run, scope};
-use tiergate_control_plane::config::{Invocation, Tier, invocation};
+use tiergate_control_plane::config::{Invocation, Tier, invocation, version};
 use tiergate_control_plane::process;
+
+/// Another one than the package's when the build is told so (docs/versions.md).
+const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_VERSION"));
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
-    match invocation(Tier::Cluster, arguments, process::variables()) {
+    match invocation(Tier::Cluster, VERSION, arguments, process::variables()) {
         Ok(Invocation::Serve(layers)) => match Config::from_layers(&layers) {
             Ok(config) => process::serve(
                 &config.common.clone(),

@@ -35,6 +35,8 @@ pub use readiness::Readiness;
 pub struct Sources {
     /// Whose port it is.
     pub tier: Tier,
+    /// What its program calls itself.
+    pub version: &'static str,
     /// Every metric of the process.
     pub registry: Registry,
     /// What is served and why.

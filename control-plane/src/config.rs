@@ -23,11 +23,13 @@ mod layers;
 /// The reference page.
 pub mod page;
 mod value;
+mod version;
 
 pub use flags::{Invocation, Stop, invocation};
 pub use key::{About, Arity, Default, Key, Place, Range, Tier, Tiers, Unfit};
 pub use layers::Layers;
 pub use value::Threads;
+pub use version::version;
 
 /// What the names of our environment variables begin with.
 pub const VARIABLE_PREFIX: &str = "TIERGATE_";
@@ -42,6 +44,8 @@ pub struct Invalid(String);
 pub struct Common {
     /// Which tier.
     pub tier: Tier,
+    /// What the program calls itself.
+    pub version: &'static str,
     /// Classes that are served.
     pub ingress_classes: Vec<String>,
     /// Whether Ingresses without any class are served.
@@ -91,6 +95,7 @@ impl Common {
         refuse_what_is_not_there(layers)?;
         let common = Self {
             tier: layers.tier(),
+            version: layers.version(),
             ingress_classes: layers.all(&keys::INGRESS_CLASS)?,
             watch_ingress_without_class: layers.one(&keys::WATCH_INGRESS_WITHOUT_CLASS)?,
             default_backend_service: layers.maybe(&keys::DEFAULT_BACKEND_SERVICE)?,

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -170,7 +171,7 @@ pub type Shutdown = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
 /// The network of the kernel, the API server that the settings name, and a seed of its own for each start.
 async fn platform(common: &Common) -> Result<Platform<TokioNet>, Failure> {
-    let config = match &common.kubeconfig {
+    let mut config = match &common.kubeconfig {
         Some(path) => {
             let trouble = |error: &(dyn std::error::Error + 'static)| {
                 Invalid::new(format!(
@@ -192,6 +193,9 @@ async fn platform(common: &Common) -> Result<Platform<TokioNet>, Failure> {
             ))
         })?,
     };
+    let agent = HeaderValue::from_str(&format!("tiergate/{}", common.version))
+        .map_err(|_| Failure::Fault("the version of this program is no header value"))?;
+    config.headers.push((USER_AGENT, agent));
     let server = config.cluster_url.to_string();
     let client = kube_client(TokioNet, config).map_err(|error| {
         Invalid::new(format!(

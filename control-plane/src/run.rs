@@ -65,7 +65,7 @@ pub async fn run<N: Net>(
     if common.worker_threads > 0 {
         registry::register_process(&mut all);
     }
-    let families = registry::families(&mut all, common.tier);
+    let families = registry::families(&mut all, common.tier, common.version);
     let metrics = Metrics::register(families);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
     let (control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), families);
@@ -87,6 +87,7 @@ pub async fn run<N: Net>(
     };
     let sources = Sources {
         tier: common.tier,
+        version: common.version,
         registry: all,
         control_plane: handle.clone(),
         readiness: readiness.clone(),
@@ -94,7 +95,7 @@ pub async fn run<N: Net>(
         telemetry,
     };
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = common.version,
         admin = %admin.address(),
         "started; requests are served once the API server has been read"
     );

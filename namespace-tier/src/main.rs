@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
-use tiergate_control_plane::config::{Invocation, Tier, invocation};
+use tiergate_control_plane::config::{Invocation, Tier, invocation, version};
 use tiergate_control_plane::process;
 use tiergate_namespace::{Config, run, scope};
 
+/// Another one than the package's when the build is told so (docs/versions.md).
+const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_VERSION"));
+
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
-    match invocation(Tier::Namespace, arguments, process::variables()) {
+    match invocation(Tier::Namespace, VERSION, arguments, process::variables()) {
         Ok(Invocation::Serve(layers)) => match Config::from_layers(&layers) {
             Ok(config) => process::serve(
                 &config.common.clone(),

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tiergate_control_plane::config::version;
 use tiergate_data_plane::net::{Listener, Net as _, TokioNet};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the program calls itself. `TIERGATE_VERSION=1.2.3 cargo test` holds it to that.
+const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_VERSION"));
 
 /// An API server without objects: it answers lists, and leaves watches open.
 async fn kubernetes() -> SocketAddr {
@@ -166,10 +169,9 @@ async fn it_waits_for_the_api_server_and_says_so_and_ends_with_code_0() {
 async fn it_says_what_it_serves_drains_on_a_signal_and_ends_with_code_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut tier = Tier::start(kubernetes().await, &[("TIERGATE_DRAIN_DELAY", "10ms")]);
-        let admin = tier.event("started").await["admin"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let started = tier.event("started").await;
+        let admin = started["admin"].as_str().unwrap().to_owned();
+        assert_eq!(started["version"], VERSION);
         let serving = tier.event("serving").await;
         assert!(get(&admin, "/readyz").await.starts_with("HTTP/1.1 200"));
         let answer = get(serving["http"].as_str().unwrap(), "/").await;
@@ -179,10 +181,10 @@ async fn it_says_what_it_serves_drains_on_a_signal_and_ends_with_code_0() {
             metrics.contains("\nprocess_open_fds{tier=\"namespace\"} "),
             "{metrics}"
         );
-        assert!(
-            metrics.contains("\ntiergate_build_info{tier=\"namespace\",version="),
-            "{metrics}"
+        let build = format!(
+            "\ntiergate_build_info{{tier=\"namespace\",version=\"{VERSION}\",mode=\"namespace\"}} 1\n"
         );
+        assert!(metrics.contains(&build), "{metrics}");
         tier.signal(signal);
         tier.event("draining").await;
         tier.event("stopped").await;

@@ -179,11 +179,7 @@ fn no_telemetry() -> Response<Full<Bytes>> {
 }
 
 fn index(sources: &Sources) -> String {
-    let mut index = format!(
-        "{} {}\n\n",
-        sources.tier.program(),
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut index = format!("{} {}\n\n", sources.tier.program(), sources.version);
     for (path, _, is_settable, meaning) in PAGES {
         let methods = if is_settable { "GET PUT" } else { "GET" };
         index.push_str(&format!("{methods:<8}{path:<16}{meaning}\n"));

@@ -52,20 +52,21 @@ and the access log have no flag: see docs/configuration.md.
 Exit codes: 0 good, 1 stopped before all requests had ended, or explain has found a problem, 2 usage, 3 configuration invalid, 4 cannot reach \
 or bind, 70 internal fault.";
 
-/// Reads arguments (the first is the program), variables and the file.
+/// Reads arguments (the first is the program), variables and the file. The program calls itself `version`.
 ///
 /// # Errors
 /// When there is nothing to do, or a source cannot be read.
 pub fn invocation(
     tier: Tier,
+    version: &'static str,
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Invocation, Stop> {
-    let matches = command(tier).try_get_matches_from(arguments)?;
+    let matches = command(tier, version).try_get_matches_from(arguments)?;
     let variables: Vec<_> = variables.into_iter().collect();
     if let Some(("explain", matches)) = matches.subcommand() {
         return Ok(Invocation::Explain {
-            layers: layers(tier, matches, variables)?,
+            layers: layers(tier, matches, variables)?.of_version(version),
             files: matches
                 .get_many("file")
                 .map_or_else(Vec::new, |files| files.cloned().collect()),
@@ -74,7 +75,8 @@ pub fn invocation(
                 .map_or_else(Vec::new, |requests| requests.cloned().collect()),
         });
     }
-    Ok(Invocation::Serve(layers(tier, &matches, variables)?))
+    let layers = layers(tier, &matches, variables)?.of_version(version);
+    Ok(Invocation::Serve(layers))
 }
 
 fn layers(
@@ -124,7 +126,7 @@ fn read(path: &std::path::Path) -> std::io::Result<String> {
 
 /// The command line of a tier.
 #[must_use]
-pub(super) fn command(tier: Tier) -> Command {
+pub(super) fn command(tier: Tier, version: &'static str) -> Command {
     let explain = Command::new("explain")
         .about("Says what objects in YAML files mean to this tier: model, table and conditions; reaches no cluster")
         .arg(
@@ -144,7 +146,7 @@ pub(super) fn command(tier: Tier) -> Command {
         )
         .args(abouts(tier).filter(|about| is_explained(about)).map(|about| arg(about, tier)));
     Command::new(tier.program())
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version)
         .about(tier.sentence())
         .after_help(AFTER_HELP)
         .max_term_width(100)

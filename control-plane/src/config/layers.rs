@@ -22,6 +22,7 @@ use tree::{flatten, insert, scalar, split};
 #[derive(Clone, Debug)]
 pub struct Layers {
     tier: Tier,
+    version: &'static str,
     figment: Figment,
     warnings: Vec<String>,
 }
@@ -53,9 +54,17 @@ impl Layers {
         let figment = Figment::from(Layer::new(DEFAULTS, values));
         Self {
             tier,
+            version: env!("CARGO_PKG_VERSION"),
             figment,
             warnings: Vec::new(),
         }
+    }
+
+    /// Of a program that calls itself otherwise than this crate.
+    #[must_use]
+    pub fn of_version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
     }
 
     /// Adds the file that was read from `path`.
@@ -137,6 +146,12 @@ impl Layers {
     #[must_use]
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// What the program calls itself.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        self.version
     }
 
     /// Variables that look as if they were meant for us and mean nothing, each in a sentence.

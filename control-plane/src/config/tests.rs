@@ -26,7 +26,7 @@ fn start(
     let variables = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    match invocation(Tier::Cluster, all, variables)? {
+    match invocation(Tier::Cluster, "1.2.3-rc.1", all, variables)? {
         Invocation::Serve(layers) => {
             let common = Common::from_layers(&layers)?;
             layers.all(&keys::VIP_ADDRESS)?;
@@ -387,7 +387,7 @@ fn every_default_and_every_example_fits() {
 #[test]
 fn help_shows_every_flag() {
     for tier in [Tier::Cluster, Tier::Namespace] {
-        let mut command = flags::command(tier).max_term_width(100);
+        let mut command = flags::command(tier, "0.1.0").max_term_width(100);
         expect_file![format!("../../testdata/help/{}.txt", tier.program())]
             .assert_eq(&command.render_help().to_string());
         let explain = command.find_subcommand_mut("explain").unwrap();

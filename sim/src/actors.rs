@@ -31,6 +31,7 @@ mod root_certificate;
 mod scheduler;
 mod service;
 mod service_account;
+mod service_pods;
 pub(crate) mod store;
 mod taint_eviction;
 mod template_hash;

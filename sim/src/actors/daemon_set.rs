@@ -97,25 +97,13 @@ impl Controller {
                 }
             }
         });
-        self.listen_to_pods();
-    }
-
-    fn listen_to_pods(&self) {
-        let (queue, expectations) = (Arc::clone(&self.queue), Arc::clone(&self.pods.expectations));
-        let stores = Arc::downgrade(&self.stores);
-        self.stores.pods.on_change(move |before, after| {
-            pod_control::note(&mut locked(&expectations), before, after, set_of_pod);
-            let owners = [before, after].map(|pod| pod.and_then(set_of_pod));
-            for owner in owners.into_iter().flatten() {
-                queue.add(owner);
-            }
-            let orphan = after.filter(|pod| controller_of(&pod.metadata).is_none());
-            if let (Some(pod), Some(stores)) = (orphan, stores.upgrade()) {
-                for set in sets_that_select(&stores, pod) {
-                    queue.add(set);
-                }
-            }
-        });
+        pod_control::listen(
+            &self.stores,
+            &self.queue,
+            &self.pods.expectations,
+            set_of_pod,
+            sets_that_select,
+        );
     }
 
     async fn reconcile(&self, key: Key) -> Result<(), WriteError> {

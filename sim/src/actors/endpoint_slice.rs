@@ -12,7 +12,7 @@ mod tracker;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use self::tracker::Tracker;
 use super::event::{Draft, Recorder};
 use super::owner;
 use super::queue::{Queue, work};
+use super::service_pods;
 use super::store::{Key, Stores, locked};
 use super::trigger_time::TriggerTimes;
 use super::write::{WriteError, Writer, unless_gone};
@@ -89,24 +90,11 @@ impl Controller {
             queue.add(key);
         });
         let (queue, batch_period) = (Arc::clone(&self.queue), self.batch_period);
-        let stores = Arc::downgrade(&self.stores);
-        self.stores.pods.on_change(move |before, after| {
-            if let (Some(before), Some(after)) = (before, after)
-                && !service::matters(before, after)
-            {
-                return;
-            }
-            let Some(stores) = stores.upgrade() else {
-                return;
-            };
-            for pod in [before, after].into_iter().flatten() {
-                for service in services_that_select(&stores, pod) {
-                    if batch_period.is_zero() {
-                        queue.add(service);
-                    } else {
-                        queue.add_after(service, batch_period);
-                    }
-                }
+        service_pods::listen(&self.stores, move |service| {
+            if batch_period.is_zero() {
+                queue.add(service);
+            } else {
+                queue.add_after(service, batch_period);
             }
         });
         let (queue, tracker) = (Arc::clone(&self.queue), Arc::clone(&self.tracker));
@@ -215,13 +203,4 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
     let name = labels.get(pack::SERVICE_NAME).filter(|_| is_ours)?;
     let namespace = slice.metadata.namespace.clone().unwrap_or_default();
     Some(Key::new(namespace, name.clone()))
-}
-
-fn services_that_select(stores: &Stores, pod: &Pod) -> Vec<Key> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let services = stores.services.list(namespace);
-    let selecting = services.iter().filter(|service| {
-        service::selector(service).is_some_and(|selector| owner::selects(&selector, &pod.metadata))
-    });
-    selecting.map(|service| Key::of(&**service)).collect()
 }

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::Endpoints;
 
 use super::event::{Draft, Recorder};
 use super::owner;
 use super::queue::{Queue, work};
+use super::service_pods;
 use super::store::{Key, Stores, locked};
 use super::trigger_time::TriggerTimes;
 use super::write::{WriteError, Writer, unless_gone};
@@ -67,22 +68,7 @@ impl Controller {
             queue.add(Key::of(after.or(before).expect("a change has a side")));
         });
         let queue = Arc::clone(&self.queue);
-        let stores = Arc::downgrade(&self.stores);
-        self.stores.pods.on_change(move |before, after| {
-            if let (Some(before), Some(after)) = (before, after)
-                && !service::matters(before, after)
-            {
-                return;
-            }
-            let Some(stores) = stores.upgrade() else {
-                return;
-            };
-            for pod in [before, after].into_iter().flatten() {
-                for service in services_that_select(&stores, pod) {
-                    queue.add(service);
-                }
-            }
-        });
+        service_pods::listen(&self.stores, move |service| queue.add(service));
         let queue = Arc::clone(&self.queue);
         self.stores.endpoints.on_change(move |before, after| {
             if let (Some(gone), None) = (before, after) {
@@ -155,13 +141,4 @@ impl Controller {
         self.recorder
             .record(Draft::warning(wanted, reason, message));
     }
-}
-
-fn services_that_select(stores: &Stores, pod: &Pod) -> Vec<Key> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let services = stores.services.list(namespace);
-    let selecting = services.iter().filter(|service: &&Arc<Service>| {
-        service::selector(service).is_some_and(|selector| owner::selects(&selector, &pod.metadata))
-    });
-    selecting.map(|service| Key::of(&**service)).collect()
 }

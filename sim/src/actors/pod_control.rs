@@ -1,7 +1,7 @@
 //! Creates and deletes the pods of a workload, as its controller.
 //!
 //! In: the owner, and pods to create or delete. Out: requests, an event for each, and what the store must show before the
-//! owner's pods are counted again. It decides nothing.
+//! owner's pods are counted again; and the owners of pods that change. It decides nothing.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,10 @@ use tokio::time::Instant;
 
 use super::event::{Draft, Recorder};
 use super::expectations::Expectations;
+use super::owner::controller_of;
 use super::pod;
-use super::store::{Key, locked};
+use super::queue::Queue;
+use super::store::{Key, Stores, locked};
 use super::write::{WriteError, Writer, unless_gone};
 
 /// What one controller writes pods with.
@@ -137,9 +139,34 @@ impl PodControl {
     }
 }
 
+/// Puts the owners of every pod that changes into the queue, and those that would take a pod without controller.
+pub(crate) fn listen(
+    stores: &Arc<Stores>,
+    queue: &Arc<Queue<Key>>,
+    expectations: &Arc<Mutex<Expectations>>,
+    owner_of: fn(&Pod) -> Option<Key>,
+    selecting: fn(&Stores, &Pod) -> Vec<Key>,
+) {
+    let (queue, expectations) = (Arc::clone(queue), Arc::clone(expectations));
+    let others = Arc::downgrade(stores);
+    stores.pods.on_change(move |before, after| {
+        note(&mut locked(&expectations), before, after, owner_of);
+        let owners = [before, after].map(|pod| pod.and_then(owner_of));
+        for owner in owners.into_iter().flatten() {
+            queue.add(owner);
+        }
+        let orphan = after.filter(|pod| controller_of(&pod.metadata).is_none());
+        if let (Some(pod), Some(stores)) = (orphan, others.upgrade()) {
+            for owner in selecting(&stores, pod) {
+                queue.add(owner);
+            }
+        }
+    });
+}
+
 /// Takes what the watch shows off the list of what is expected; `owner_of` names the owner of a pod, if it is one of this
 /// controller's.
-pub(crate) fn note(
+fn note(
     expectations: &mut Expectations,
     before: Option<&Pod>,
     after: Option<&Pod>,

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{
+    Affinity, Node, Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
@@ -204,28 +206,29 @@ impl Term {
 }
 
 fn affinity(pod: &Pod, around: &Surroundings<'_>) -> Vec<Term> {
-    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-    let terms = affinity
-        .and_then(|affinity| affinity.pod_affinity.as_ref())
-        .and_then(|affinity| {
-            affinity
-                .required_during_scheduling_ignored_during_execution
-                .as_ref()
-        });
-    let terms = terms.into_iter().flatten();
-    terms.map(|term| Term::new(term, pod, around)).collect()
+    required(pod, around, |affinity| {
+        let pods = affinity.pod_affinity.as_ref()?;
+        pods.required_during_scheduling_ignored_during_execution
+            .as_deref()
+    })
 }
 
 fn anti_affinity(pod: &Pod, around: &Surroundings<'_>) -> Vec<Term> {
+    required(pod, around, |affinity| {
+        let pods = affinity.pod_anti_affinity.as_ref()?;
+        pods.required_during_scheduling_ignored_during_execution
+            .as_deref()
+    })
+}
+
+fn required(
+    pod: &Pod,
+    around: &Surroundings<'_>,
+    terms: fn(&Affinity) -> Option<&[PodAffinityTerm]>,
+) -> Vec<Term> {
     let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-    let terms = affinity
-        .and_then(|affinity| affinity.pod_anti_affinity.as_ref())
-        .and_then(|affinity| {
-            affinity
-                .required_during_scheduling_ignored_during_execution
-                .as_ref()
-        });
-    let terms = terms.into_iter().flatten();
+    let terms = affinity.and_then(terms).unwrap_or_default();
+    let terms = terms.iter();
     terms.map(|term| Term::new(term, pod, around)).collect()
 }
 

@@ -6,7 +6,7 @@
 //! `translate` makes the model of everything that `scope` covers, and a condition for every object that is wrong;
 //! `compile` makes the data plane's table of the model; `publish` swaps it in and tells `admin` what it did. Around it,
 //! `platform` is everything outside the process, `config` what the process is told, and `twin` what it shows. `run` holds the
-//! parts together from start to end; `process` is what both programs do around it.
+//! parts together from start to end; `process` is what both programs do around it, and `probe` asks a URL for them.
 
 pub mod admin;
 pub mod compile;
@@ -16,6 +16,7 @@ pub mod failure;
 pub mod model;
 pub mod objects;
 pub mod platform;
+pub mod probe;
 pub mod process;
 pub mod publish;
 pub mod run;

@@ -22,6 +22,7 @@ use crate::config::{Common, Invalid, Stop};
 use crate::explain::{self, Documents};
 use crate::failure::{Failure, with_causes};
 use crate::platform::{Platform, kube_client};
+use crate::probe::Probe;
 use crate::scope::Scope;
 use crate::telemetry;
 
@@ -116,6 +117,31 @@ fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("it is larger than 64 MiB"));
     }
     Ok(text)
+}
+
+/// Asks a URL once: says the status on standard output and ends with 0 when it is good, else why on standard error, with 1.
+#[must_use]
+pub fn probe(probe: &Probe) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return fail(&Failure::Fault("the runtime cannot be made"));
+    };
+    let asked = runtime.block_on(probe.ask(&TokioNet));
+    // A name that is being looked up must not hold up the end.
+    runtime.shutdown_background();
+    match asked {
+        Ok(status) => {
+            // A closed pipe is no reason to end otherwise.
+            let _ = writeln!(std::io::stdout(), "{}: answers {status}.", probe.asked());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "{failure}.");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Serves until a signal comes. `run` gets the platform, the log handle, and a future that resolves with the signal.

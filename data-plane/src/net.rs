@@ -28,7 +28,7 @@ pub trait Net: Clone + Send + Sync + 'static {
         from: Option<IpAddr>,
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// The addresses of a name. Only for the API server's name in a kubeconfig: the request path never resolves.
+    /// The addresses of a name. Only for the API server's name in a kubeconfig and for `probe`: the request path never resolves.
     fn resolve(
         &self,
         host: &str,

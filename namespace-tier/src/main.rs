@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             Ok(config) => process::explain(&scope(&config), &files, &requests),
             Err(invalid) => process::fail(&invalid.into()),
         },
+        Ok(Invocation::Probe(probe)) => process::probe(&probe),
         Err(stop) => process::stop(stop),
     }
 }

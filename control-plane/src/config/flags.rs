@@ -13,6 +13,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::key::{About, Arity, Default, Place, Tier};
 use super::layers::abouts;
 use super::{Invalid, Layers, keys};
+use crate::probe::Probe;
+
+mod probe;
 
 /// What the program was asked to do.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub enum Invocation {
         /// URLs whose way is shown.
         requests: Vec<String>,
     },
+    /// Ask a URL once, and end.
+    Probe(Probe),
 }
 
 /// Why there is nothing to do.
@@ -49,8 +54,8 @@ Each flag is also a key of the file (--http-address: http_address) and an enviro
 (TIERGATE_HTTP_ADDRESS). Flags go before the environment, the environment before the file. Limits, times \
 and the access log have no flag: see docs/configuration.md.
 
-Exit codes: 0 good, 1 stopped before all requests had ended, or explain has found a problem, 2 usage, 3 configuration invalid, 4 cannot reach \
-or bind, 70 internal fault.";
+Exit codes: 0 good, 1 stopped before all requests had ended, or explain or probe has found a problem, 2 usage, 3 configuration invalid, \
+4 cannot reach or bind, 70 internal fault.";
 
 /// Reads arguments (the first is the program), variables and the file. The program calls itself `version`.
 ///
@@ -74,6 +79,9 @@ pub fn invocation(
                 .get_many("request")
                 .map_or_else(Vec::new, |requests| requests.cloned().collect()),
         });
+    }
+    if let Some(("probe", matches)) = matches.subcommand() {
+        return Ok(Invocation::Probe(probe::probe(matches)?));
     }
     let layers = layers(tier, &matches, variables)?.of_version(version);
     Ok(Invocation::Serve(layers))
@@ -154,6 +162,7 @@ pub(super) fn command(tier: Tier, version: &'static str) -> Command {
         .subcommand_precedence_over_arg(true)
         .disable_help_subcommand(true)
         .subcommand(explain)
+        .subcommand(probe::command())
         .args(
             abouts(tier)
                 .filter(|about| about.place != Place::File)

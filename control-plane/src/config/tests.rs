@@ -36,7 +36,7 @@ fn start(
             layers.one(&keys::SECRET_REFRESH)?;
             Ok((layers, common))
         }
-        Invocation::Explain { .. } => panic!("no case asks for an explanation"),
+        Invocation::Explain { .. } | Invocation::Probe(_) => panic!("no case asks for these"),
     }
 }
 
@@ -390,12 +390,11 @@ fn help_shows_every_flag() {
         let mut command = flags::command(tier, "0.1.0").max_term_width(100);
         expect_file![format!("../../testdata/help/{}.txt", tier.program())]
             .assert_eq(&command.render_help().to_string());
-        let explain = command.find_subcommand_mut("explain").unwrap();
-        expect_file![format!(
-            "../../testdata/help/{}-explain.txt",
-            tier.program()
-        )]
-        .assert_eq(&explain.render_help().to_string());
+        for name in ["explain", "probe"] {
+            let page = format!("../../testdata/help/{}-{name}.txt", tier.program());
+            let subcommand = command.find_subcommand_mut(name).unwrap();
+            expect_file![page].assert_eq(&subcommand.render_help().to_string());
+        }
     }
 }
 

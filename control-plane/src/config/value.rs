@@ -93,8 +93,17 @@ pub(super) fn bytes(about: &About, text: &str) -> Result<u64, Unfit> {
     }
 }
 
-/// A time with units: `500ms`, `10s`, `1m30s`, `1h`. A number without a unit is no time.
+/// A time within the range of its setting.
 pub(super) fn time(about: &About, text: &str) -> Result<Duration, Unfit> {
+    let duration = duration(text)?;
+    match about.range {
+        Some(Range::Time(min, max)) if !(min..=max).contains(&duration) => Err(Unfit::Range),
+        _ => Ok(duration),
+    }
+}
+
+/// A time with units: `500ms`, `10s`, `1m30s`, `1h`. A number without a unit is no time.
+pub(super) fn duration(text: &str) -> Result<Duration, Unfit> {
     let mut rest = text;
     let mut millis: u64 = 0;
     while !rest.is_empty() {
@@ -122,11 +131,7 @@ pub(super) fn time(about: &About, text: &str) -> Result<Duration, Unfit> {
     if text.is_empty() {
         return Err(Unfit::Form);
     }
-    let duration = Duration::from_millis(millis);
-    match about.range {
-        Some(Range::Time(min, max)) if !(min..=max).contains(&duration) => Err(Unfit::Range),
-        _ => Ok(duration),
-    }
+    Ok(Duration::from_millis(millis))
 }
 
 /// `auto` or a number of threads.

@@ -1,0 +1,176 @@
+{{/* The pod of a tier, the same for a Deployment and a DaemonSet. */}}
+
+{{- define "tiergate.podTemplate" -}}
+{{- $settings := include "tiergate.settings" . | fromJson -}}
+metadata:
+  labels:
+    {{- include "tiergate.podLabels" . | nindent 4 }}
+  annotations:
+    checksum/config: {{ include "tiergate.config" . | sha256sum }}
+    {{- with include "tiergate.scrapeAnnotations" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "tiergate.serviceAccountName" . | quote }}
+  automountServiceAccountToken: {{ .Values.serviceAccount.automountToken }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "tiergate.gracePeriodSeconds" . }}
+  {{- with include "tiergate.imagePullSecrets" . | fromJsonArray }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if $settings.hostNetwork }}
+  hostNetwork: true
+  {{- end }}
+  dnsPolicy: {{ .Values.network.dnsPolicy | default ($settings.hostNetwork | ternary "ClusterFirstWithHostNet" "ClusterFirst") }}
+  {{- with .Values.network.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
+  securityContext:
+    {{- include "tiergate.podSecurityContext" . | nindent 4 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    {{- include "tiergate.container" . | nindent 4 }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - name: config
+      configMap:
+        name: {{ include "tiergate.configMapName" . | quote }}
+    {{- if $settings.hostNetwork }}
+    - name: admin
+      emptyDir:
+        medium: Memory
+        sizeLimit: 1Mi
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- include "tiergate.placement" . | trim | nindent 2 }}
+{{- end -}}
+
+{{- define "tiergate.container" -}}
+{{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- $ports := include "tiergate.ports" . | fromJson -}}
+- name: tiergate
+  image: {{ include "tiergate.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command:
+    - {{ include "tiergate.program" . }}
+  args:
+    {{- include "tiergate.args" . | trim | nindent 4 }}
+  {{- with .Values.extraEnv }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.extraEnvFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if not $settings.hostNetwork }}
+  ports:
+    {{- range $name := list "http" "https" "admin" }}
+    - name: {{ $name }}
+      containerPort: {{ get $ports $name }}
+      {{- if and $.Values.network.hostPort.enabled (ne $name "admin") }}
+      hostPort: {{ get $.Values.network.hostPort $name }}
+      {{- end }}
+      protocol: TCP
+    {{- end }}
+  {{- end }}
+  startupProbe:
+    {{- include "tiergate.probe" (list . "/livez" .Values.probes.startup) | nindent 4 }}
+  livenessProbe:
+    {{- include "tiergate.probe" (list . "/livez" .Values.probes.liveness) | nindent 4 }}
+  readinessProbe:
+    {{- include "tiergate.probe" (list . "/readyz" .Values.probes.readiness) | nindent 4 }}
+  resources:
+    {{- toYaml .Values.resources | nindent 4 }}
+  securityContext:
+    {{- include "tiergate.containerSecurityContext" . | nindent 4 }}
+  volumeMounts:
+    - name: config
+      mountPath: /etc/tiergate
+      readOnly: true
+    {{- if $settings.hostNetwork }}
+    - name: admin
+      mountPath: {{ include "tiergate.adminSocket" . | dir }}
+    {{- end }}
+    {{- with .Values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* Which nodes take the pod. */}}
+{{- define "tiergate.placement" -}}
+{{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if kindIs "slice" .Values.topologySpreadConstraints }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- else if eq $settings.kind "Deployment" }}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "tiergate.selectorLabels" $ | nindent 8 }}
+    matchLabelKeys:
+      - pod-template-hash
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* How a Prometheus that goes by annotations finds the pods. Left out where a monitor object does the same. */}}
+{{- define "tiergate.scrapeAnnotations" -}}
+{{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- $monitored := or .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- if and $settings.metrics .Values.metrics.scrapeAnnotations (not $monitored) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .Values.metrics.port | toString | quote }}
+prometheus.io/path: /metrics
+{{- end -}}
+{{- end -}}
+
+{{/*
+How pods are replaced: the new one first. A host port can only be held by one pod of a node, so there the old one goes first.
+On the host network both hold the ports for a moment, which is why the pod declares none.
+*/}}
+{{- define "tiergate.rollingUpdate" -}}
+{{- if .Values.network.hostPort.enabled -}}
+rollingUpdate:
+  maxSurge: 0
+  maxUnavailable: 1
+{{- else -}}
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end }}
+type: RollingUpdate
+{{- end -}}

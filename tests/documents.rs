@@ -219,6 +219,40 @@ fn the_page_of_a_request_tells_the_steps_of_the_code() {
     );
 }
 
+/// Words that name a metric of ours.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let words = text.split(is_other);
+    words
+        .filter(|word| word.starts_with("tiergate_") || word.starts_with("process_"))
+        .collect()
+}
+
+#[test]
+fn what_dashboards_show_is_on_the_page_of_metrics() {
+    let files = files();
+    let page = files.iter().find(|file| file.path == "docs/metrics.md");
+    let known = metrics_in(&page.expect("there is a page of metrics").text);
+    let is_known = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"];
+        let family = of_histogram.iter().find_map(|end| name.strip_suffix(end));
+        known.contains(name) || family.is_some_and(|family| known.contains(family))
+    };
+    let mut problems = Vec::new();
+    let mut shown = 0;
+    let is_dashboard =
+        |file: &&File| file.path.starts_with("grafana/") && file.path.ends_with(".json");
+    for file in files.iter().filter(is_dashboard) {
+        let names = metrics_in(&file.text);
+        shown += names.len();
+        for name in names.into_iter().filter(|name| !is_known(name)) {
+            problems.push(format!("{}: there is no metric {name}", file.path));
+        }
+    }
+    none(&problems);
+    assert!(shown > 30, "the dashboards show {shown} metrics");
+}
+
 /// What `docs/reasons.md` must be.
 fn reasons_page() -> String {
     let mut page = String::from(

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use serde_json::Value;
 use tiergate_tests::cluster::{Cluster, InTest};
 use tiergate_tests::objects::{application, ingress};
+use tiergate_tests::rights::Right;
 use tiergate_tests::world::{self, Request};
 use tiergate_tests::{kubectl, wait};
 
@@ -18,16 +18,6 @@ const TIERS: [(&str, &str, bool); 3] = [
     ("openstack", "ingress", false),
     ("ceph", "ingress", false),
 ];
-
-/// One verb on one kind, where a rule gives it or a request used it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
-    /// Empty when it is given for all namespaces.
-    namespace: String,
-    group: String,
-    resource: String,
-    verb: String,
-}
 
 /// The story, after the changes.
 fn cluster() -> InTest<'static> {
@@ -86,68 +76,12 @@ fn all_requests_of(cluster: &Cluster, namespace: &str, account: &str) -> Vec<Req
 
 /// What the roles that are bound to a ServiceAccount give it.
 fn rights_of(cluster: &Cluster, namespace: &str, account: &str) -> BTreeSet<Right> {
-    let kubectl = cluster.kubectl();
-    let mut rights = BTreeSet::new();
-    for bindings in ["rolebindings", "clusterrolebindings"] {
-        let list = kubectl.json(&format!("get {bindings} --all-namespaces"));
-        for binding in items(&list["items"]) {
-            let is_bound = items(&binding["subjects"]).iter().any(|subject| {
-                subject["kind"] == "ServiceAccount"
-                    && subject["namespace"] == namespace
-                    && subject["name"] == account
-            });
-            if is_bound {
-                let given_in = text(&binding["metadata"]["namespace"]);
-                let role = &binding["roleRef"];
-                let scope = match given_in.as_str() {
-                    "" => String::new(),
-                    name => format!("--namespace {name} "),
-                };
-                let (kind, name) = (text(&role["kind"]), text(&role["name"]));
-                let role = kubectl.json(&format!("{scope}get {kind} {name}"));
-                for rule in items(&role["rules"]) {
-                    rights.extend(rights_in(&rule, &given_in));
-                }
-            }
-        }
-    }
-    rights
-}
-
-/// A rule, taken apart.
-fn rights_in(rule: &Value, namespace: &str) -> Vec<Right> {
-    let mut rights = Vec::new();
-    for group in items(&rule["apiGroups"]) {
-        for resource in items(&rule["resources"]) {
-            for verb in items(&rule["verbs"]) {
-                rights.push(Right {
-                    namespace: namespace.to_owned(),
-                    group: text(&group),
-                    resource: text(&resource),
-                    verb: text(&verb),
-                });
-            }
-        }
-    }
-    rights
+    cluster.rights_of(&format!("system:serviceaccount:{namespace}:{account}"))
 }
 
 /// The right that a request used, given in its namespace or for all of them.
 fn right_used<'a>(request: &Request, rights: &'a BTreeSet<Right>) -> Option<&'a Right> {
-    rights.iter().find(|right| {
-        right.group == request.group
-            && right.resource == request.resource
-            && right.verb == request.verb
-            && (right.namespace.is_empty() || right.namespace == request.namespace)
-    })
-}
-
-fn items(list: &Value) -> Vec<Value> {
-    list.as_array().cloned().unwrap_or_default()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    rights.iter().find(|right| right.gives(request))
 }
 
 #[test]

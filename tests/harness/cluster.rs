@@ -57,14 +57,33 @@ impl Cluster {
     /// When it is not in time.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str]) -> Self {
+        Self::started(name, |folder| world::start(folder, arguments))
+    }
+
+    /// Starts the real control plane with our nodes and nothing else; the arguments are further ones of `tiergate-sim attach`.
+    ///
+    /// # Panics
+    /// When it is not in time, or in the local world.
+    #[must_use]
+    pub fn start_bare(name: &str, arguments: &[&str]) -> Self {
+        Self::started(name, |folder| world::start_bare(folder, arguments))
+    }
+
+    fn started(name: &str, start: impl FnOnce(&Path) -> Started) -> Self {
         let folder = repository::root().join("target/tests/clusters").join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("target can be written");
         Self {
             name: name.to_owned(),
-            world: world::start(&folder, arguments),
+            world: start(&folder),
             folder,
         }
+    }
+
+    /// Where the files of this cluster are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The cluster in the hands of a test.

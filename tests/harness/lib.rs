@@ -4,7 +4,8 @@
 //! end-to-end tests: [`cluster`] is the cluster that they run in, which [`world`] starts as the local one or the real one, each a
 //! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`client`] and [`tls`] ask the tiers as
 //! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. [`service`] asks the addresses of Services. A [`transcript`] is a file of
-//! commands with what they say, in [`normal`] form. [`numbers`] shows what a test measured.
+//! commands with what they say, in [`normal`] form. [`numbers`] shows what a test measured. [`rights`] and [`audit`] hold what was asked
+//! for against what may be asked for, and [`api_server`] takes the API server away.
 //!
 //! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
 
@@ -37,3 +38,9 @@ pub mod load;
 pub mod service;
 
 pub mod numbers;
+
+pub mod rights;
+
+pub mod audit;
+
+pub mod api_server;

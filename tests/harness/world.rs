@@ -45,8 +45,19 @@ pub struct Request {
     pub resource: String,
     /// The namespace; empty for all of them and for what has none.
     pub namespace: String,
+    /// The name of the object; empty for collections.
+    pub name: String,
     /// Whether RBAC denied it. The local cluster denies nothing.
     pub is_denied: bool,
+    /// HTTP status.
+    pub code: u64,
+    /// When it came, in milliseconds of the clock of the API server.
+    pub received_ms: i64,
+    /// Whether this tells of the head of an answer that goes on: a watch that began. Its end comes in a line of its own. The
+    /// local cluster writes one line for a watch, when it begins.
+    pub is_begin: bool,
+    /// The pod whose token it was; empty for others, and in the local cluster.
+    pub pod: String,
 }
 
 /// Whether the tests run on the real control plane.
@@ -69,6 +80,18 @@ pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Started {
     } else {
         local::start(folder, arguments)
     }
+}
+
+/// Starts the nodes alone, with further arguments of `tiergate-sim attach`, and no object of ours. Only in the real world.
+pub(crate) fn start_bare(folder: &Path, arguments: &[&str]) -> Started {
+    assert!(is_real(), "the local cluster always has a cluster tier");
+    kubernetes::start_bare(folder, arguments)
+}
+
+/// A time of RFC 3339 at a JSON pointer, in milliseconds; 0 when there is none.
+fn milliseconds_at(value: &Value, pointer: &str) -> i64 {
+    let time: Option<jiff::Timestamp> = text_at(value, pointer).parse().ok();
+    time.map_or(0, jiff::Timestamp::as_millisecond)
 }
 
 /// A text at a JSON pointer; empty when there is none.

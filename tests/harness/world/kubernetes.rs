@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::{Request, Started, text_at};
+use super::{Request, Started, milliseconds_at, text_at};
 use crate::cluster::binary;
 use crate::kubectl::Kubectl;
 use crate::process::Process;
@@ -32,6 +32,12 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 struct Turn;
 
 pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
+    let started = start_bare(folder, &[]);
+    tell(&Kubectl::new("1.37", &started.kubeconfig), arguments);
+    started
+}
+
+pub(super) fn start_bare(folder: &Path, arguments: &[&str]) -> Started {
     let turn = Turn::take();
     let mut up = Command::new(repository::root().join("tests/kubernetes/up"));
     let control_plane = Process::start("control-plane", folder, up.arg(folder));
@@ -40,11 +46,11 @@ pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
     attach
         .args(["attach", "--nodes", "3", "--pod-cidr", POD_NETWORK])
         .args(["--load-balancer-pool", LOAD_BALANCERS])
+        .args(arguments)
         .env_remove("CARGO")
         .arg("--kubeconfig")
         .arg(&kubeconfig);
     let nodes = Process::start("attach", folder, &attach);
-    tell(&Kubectl::new("1.37", &kubeconfig), arguments);
     Started {
         requests: folder.join("audit.log"),
         kubeconfig,
@@ -92,7 +98,15 @@ fn request(event: &Value) -> Request {
         group: text_at(event, "/objectRef/apiGroup"),
         resource,
         namespace: text_at(event, "/objectRef/namespace"),
+        name: text_at(event, "/objectRef/name"),
         is_denied: *decision == "forbid",
+        code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+        received_ms: milliseconds_at(event, "/requestReceivedTimestamp"),
+        is_begin: event["stage"] == "ResponseStarted",
+        pod: text_at(
+            event,
+            "/user/extra/authentication.kubernetes.io~1pod-name/0",
+        ),
     }
 }
 

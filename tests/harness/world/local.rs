@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Request, Started, text_at};
+use super::{Request, Started, milliseconds_at, text_at};
 use crate::cluster::binary;
 use crate::process::Process;
 
@@ -48,7 +48,12 @@ fn request(line: &Value) -> Request {
         group: text_at(line, "/group"),
         resource: text_at(line, "/resource"),
         namespace: text_at(line, "/namespace"),
+        name: text_at(line, "/name"),
         is_denied: false,
+        code: line["code"].as_u64().unwrap_or_default(),
+        received_ms: milliseconds_at(line, "/received"),
+        is_begin: line["verb"] == "watch",
+        pod: String::new(),
     }
 }
 

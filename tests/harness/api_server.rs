@@ -1,0 +1,135 @@
+//! The API server of a real cluster, taken away and given back, while all else of the control plane stays.
+//!
+//! `tests/kubernetes/up` kills it when a file comes, as a lost machine would, and starts it again when the file goes.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::client::connect;
+use crate::cluster::Cluster;
+use crate::{wait, world};
+
+/// The API server is away until this value is dropped.
+#[derive(Debug)]
+pub struct Away {
+    file: PathBuf,
+}
+
+/// How long a connection through [`as_version`] may be silent: longer than any watch is.
+const SILENCE: Duration = Duration::from_secs(60);
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Takes the API server away, and returns when nobody answers there.
+    ///
+    /// # Panics
+    /// In the local world, whose API server is no process of its own; and when it does not go in time.
+    #[must_use]
+    pub fn take_api_server_away(&self) -> Away {
+        assert!(world::is_real(), "the real control plane can do that");
+        let file = self.folder().join("hold-apiserver");
+        File::create(&file).expect("target can be written");
+        let away = Away { file };
+        let kubectl = self.kubectl();
+        wait::until("the API server is away", wait::CHANGE_SECONDS, || {
+            let said = kubectl.run("get --raw /readyz --request-timeout=2s");
+            wait::seen(!said.is_good, "it answers")
+        });
+        away
+    }
+}
+
+// === impl Away ===
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Runs `what` with the address of an API server that says it is version 1.`minor`, in front of a real one that speaks plain
+/// HTTP at `upstream`, as `kubectl proxy` does. Everything but `/version` goes through.
+///
+/// # Panics
+/// When no port is free.
+pub fn as_version<T>(upstream: SocketAddr, minor: u32, what: impl FnOnce(SocketAddr) -> T) -> T {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for connection in listener.incoming().flatten() {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                scope.spawn(move || serve(connection, upstream, minor));
+            }
+        });
+        let _end = AtEnd(&is_over, address);
+        what(address)
+    })
+}
+
+/// Wakes the listener for the last time, also when the test panics: the scope waits for it.
+struct AtEnd<'a>(&'a AtomicBool, SocketAddr);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.1);
+    }
+}
+
+/// One request on one connection: both sides are told to close, so that every request comes with a head to look at.
+fn serve(mut client: TcpStream, upstream: SocketAddr, minor: u32) -> io::Result<()> {
+    let head = read_head(&mut client)?;
+    if head.starts_with("GET /version") {
+        let body = format!(
+            r#"{{"major": "1", "minor": "{minor}", "gitVersion": "v1.{minor}.0", "gitCommit": "", "gitTreeState": "clean",
+                "buildDate": "2026-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc", "platform": "linux/amd64"}}"#
+        );
+        let length = body.len();
+        return write!(
+            client,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+    }
+    let mut server = connect(upstream)?;
+    for side in [&client, &server] {
+        side.set_read_timeout(Some(SILENCE))?;
+    }
+    server.write_all(
+        head.replacen("\r\n", "\r\nconnection: close\r\n", 1)
+            .as_bytes(),
+    )?;
+    let mut from_client = client.try_clone()?;
+    let mut to_server = server.try_clone()?;
+    thread::scope(|scope| {
+        scope.spawn(move || io::copy(&mut from_client, &mut to_server));
+        let copied = io::copy(&mut server, &mut client);
+        // Ends the other direction too.
+        let _ = client.shutdown(Shutdown::Both);
+        copied.map(drop)
+    })
+}
+
+/// The head of a request, with its empty line, and nothing behind it.
+fn read_head(client: &mut TcpStream) -> io::Result<String> {
+    const HEAD_BYTES_MAX: usize = 64 * 1024;
+    let mut head = Vec::new();
+    let mut byte = [0];
+    client.set_read_timeout(Some(SILENCE))?;
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == HEAD_BYTES_MAX || client.read(&mut byte)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).map_err(io::Error::other)
+}

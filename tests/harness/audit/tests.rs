@@ -1,3 +1,5 @@
+//! What the proof of least privilege finds in a log: nothing in a good one, and each thing that must not be in one that has it.
+
 use super::*;
 
 /// A request as words: verb, kind, namespace or `-`, name or `-`.

@@ -57,25 +57,12 @@ impl Cluster {
     /// When it is not in time.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        Self::started(name, |folder| world::start(folder, arguments))
-    }
-
-    /// Starts the real control plane with our nodes and nothing else; the arguments are further ones of `tiergate-sim attach`.
-    ///
-    /// # Panics
-    /// When it is not in time, or in the local world.
-    #[must_use]
-    pub fn start_bare(name: &str, arguments: &[&str]) -> Self {
-        Self::started(name, |folder| world::start_bare(folder, arguments))
-    }
-
-    fn started(name: &str, start: impl FnOnce(&Path) -> Started) -> Self {
         let folder = repository::root().join("target/tests/clusters").join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("target can be written");
         Self {
             name: name.to_owned(),
-            world: start(&folder),
+            world: world::start(&folder, arguments),
             folder,
         }
     }

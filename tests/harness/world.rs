@@ -82,12 +82,6 @@ pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Started {
     }
 }
 
-/// Starts the nodes alone, with further arguments of `tiergate-sim attach`, and no object of ours. Only in the real world.
-pub(crate) fn start_bare(folder: &Path, arguments: &[&str]) -> Started {
-    assert!(is_real(), "the local cluster always has a cluster tier");
-    kubernetes::start_bare(folder, arguments)
-}
-
 /// A time of RFC 3339 at a JSON pointer, in milliseconds; 0 when there is none.
 fn milliseconds_at(value: &Value, pointer: &str) -> i64 {
     let time: Option<jiff::Timestamp> = text_at(value, pointer).parse().ok();

@@ -32,12 +32,6 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 struct Turn;
 
 pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
-    let started = start_bare(folder, &[]);
-    tell(&Kubectl::new("1.37", &started.kubeconfig), arguments);
-    started
-}
-
-pub(super) fn start_bare(folder: &Path, arguments: &[&str]) -> Started {
     let turn = Turn::take();
     let mut up = Command::new(repository::root().join("tests/kubernetes/up"));
     let control_plane = Process::start("control-plane", folder, up.arg(folder));
@@ -46,11 +40,11 @@ pub(super) fn start_bare(folder: &Path, arguments: &[&str]) -> Started {
     attach
         .args(["attach", "--nodes", "3", "--pod-cidr", POD_NETWORK])
         .args(["--load-balancer-pool", LOAD_BALANCERS])
-        .args(arguments)
         .env_remove("CARGO")
         .arg("--kubeconfig")
         .arg(&kubeconfig);
     let nodes = Process::start("attach", folder, &attach);
+    tell(&Kubectl::new("1.37", &kubeconfig), arguments);
     Started {
         requests: folder.join("audit.log"),
         kubeconfig,

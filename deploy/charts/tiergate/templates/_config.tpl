@@ -14,24 +14,24 @@
 {{- toYaml (mustMergeOverwrite $config (deepCopy .Values.config)) -}}
 {{- end -}}
 
-{{/* Settings that values of the chart make; the same in config or extraArgs would contradict them. JSON: setting -> value. */}}
+{{/* Settings that values of the chart make; the same in config or extraArgs would contradict them. JSON: setting -> what it must be. */}}
 {{- define "tiergate.ownedSettings" -}}
 {{- dict
-  "config" "config"
-  "watch_namespace" "the namespace of the release"
-  "ingress_class" "ingressClass.*.name and aliases"
-  "http_address" "network.ports.http and network.bindAddress"
-  "https_address" "network.ports.https and network.bindAddress"
-  "admin_address" "metrics.port"
-  "admin_socket" "network.hostNetwork"
-  "free_bind" "vip.mode"
-  "default_backend_service" "defaultBackendService"
-  "default_ssl_certificate" "defaultSslCertificate"
-  "trusted_proxies" "trustedProxies"
-  "secret_namespaces" "rbac.secretNamespaces"
-  "drain_delay" "deployment.drain.delaySeconds"
-  "drain_timeout" "deployment.drain.timeoutSeconds"
-  "vip_mode" "vip.mode"
-  "vip_address" "vip.addresses"
-  "vip_interface" "vip.interface" | toJson -}}
+  "config" "unset: config is the file"
+  "watch_namespace" "unset: the namespace of the release is watched"
+  "ingress_class" "unset; set ingressClass.cluster or ingressClass.namespace, name and aliases"
+  "http_address" "unset; set network.ports.http and network.bindAddress"
+  "https_address" "unset; set network.ports.https and network.bindAddress"
+  "admin_address" "unset; set metrics.port and network.bindAddress"
+  "admin_socket" "unset; network.hostNetwork sets it"
+  "free_bind" "unset; vip.mode sets it"
+  "default_backend_service" "unset; set defaultBackendService"
+  "default_ssl_certificate" "unset; set defaultSslCertificate"
+  "trusted_proxies" "unset; set trustedProxies"
+  "secret_namespaces" "unset; set rbac.secretNamespaces"
+  "drain_delay" "unset; set deployment.drain.delaySeconds"
+  "drain_timeout" "unset; set deployment.drain.timeoutSeconds"
+  "vip_mode" "unset; set vip.mode"
+  "vip_address" "unset; set vip.addresses"
+  "vip_interface" "unset; set vip.interface" | toJson -}}
 {{- end -}}

@@ -26,8 +26,5 @@
 name: {{ include "tiergate.fullname" $root | quote }}
 namespace: {{ index . 1 | default $root.Release.Namespace | quote }}
 labels:
-  {{- include "tiergate.labels" $root | nindent 2 }}
-  {{- with index . 2 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "tiergate.labelsWith" (list $root (include "tiergate.component" $root) (index . 2)) | nindent 2 }}
 {{- end -}}

@@ -6,13 +6,7 @@ metadata:
   labels:
     {{- include "tiergate.podLabels" . | nindent 4 }}
   annotations:
-    checksum/config: {{ include "tiergate.config" . | sha256sum }}
-    {{- with include "tiergate.scrapeAnnotations" . }}
-    {{- . | nindent 4 }}
-    {{- end }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "tiergate.podAnnotations" . | nindent 4 }}
 spec:
   serviceAccountName: {{ include "tiergate.serviceAccountName" . | quote }}
   automountServiceAccountToken: {{ .Values.serviceAccount.automountToken }}
@@ -147,15 +141,20 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* How a Prometheus that goes by annotations finds the pods. Left out where a monitor object does the same. */}}
-{{- define "tiergate.scrapeAnnotations" -}}
+{{/*
+The checksum rolls the pods when the configuration changes. The others tell a Prometheus that goes by annotations where the
+metrics are; they are left out where a monitor object does the same.
+*/}}
+{{- define "tiergate.podAnnotations" -}}
 {{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- $annotations := dict "checksum/config" (include "tiergate.config" . | sha256sum) -}}
 {{- $monitored := or .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
 {{- if and $settings.metrics .Values.metrics.scrapeAnnotations (not $monitored) -}}
-prometheus.io/scrape: "true"
-prometheus.io/port: {{ .Values.metrics.port | toString | quote }}
-prometheus.io/path: /metrics
+{{- $_ := set $annotations "prometheus.io/scrape" "true" -}}
+{{- $_ := set $annotations "prometheus.io/port" (toString .Values.metrics.port) -}}
+{{- $_ := set $annotations "prometheus.io/path" "/metrics" -}}
 {{- end -}}
+{{- toYaml (mustMergeOverwrite $annotations .Values.podAnnotations) -}}
 {{- end -}}
 
 {{/*

@@ -12,7 +12,7 @@
 {{- $probe := deepCopy (index . 2) -}}
 {{- $settings := include "tiergate.settings" $root | fromJson -}}
 {{- if $settings.hostNetwork -}}
-{{- $command := list (include "tiergate.program" $root) "probe" "--socket" (include "tiergate.adminSocket" $root) (printf "http://localhost%s" $path) -}}
+{{- $command := list (include "tiergate.program" $root) "probe" "--socket" (include "tiergate.adminSocket" $root) $path -}}
 {{- $_ := set $probe "exec" (dict "command" $command) -}}
 {{- else -}}
 {{- $_ := set $probe "httpGet" (dict "path" $path "port" "admin") -}}

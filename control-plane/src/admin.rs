@@ -1,11 +1,13 @@
 //! The admin port: health, metrics, what is served and why, and the switches that may be turned while running.
 //!
-//! In: HTTP/1.1 requests on an address of its own. Out: answers made from shared state; nothing here waits for the
-//! API server or for a worker. It has limits of its own, so that whoever reaches it cannot slow the request path.
+//! In: HTTP/1.1 requests on an address of its own, and on a Unix socket when there is one. Out: answers made from shared
+//! state; nothing here waits for the API server or for a worker. It has limits of its own, so that whoever reaches it
+//! cannot slow the request path; the socket's are its own again, so that whoever reaches the port cannot fail a probe.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,9 @@ use crate::telemetry;
 
 mod answer;
 mod readiness;
+mod socket;
+
+use socket::Socket;
 
 pub use readiness::Readiness;
 
@@ -53,6 +58,7 @@ pub struct Sources {
 pub struct Admin<N: Net> {
     listener: N::Listener,
     address: SocketAddr,
+    socket: Option<Socket>,
     refused: Counter,
 }
 
@@ -67,7 +73,7 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Open connections. Further ones are closed at once and counted.
+/// Open connections, of the port and of the socket each. Further ones are closed at once and counted.
 const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -100,8 +106,18 @@ impl<N: Net> Admin<N> {
         Ok(Self {
             listener,
             address,
+            socket: None,
             refused,
         })
+    }
+
+    /// Answers on a Unix socket as well.
+    ///
+    /// # Errors
+    /// When the path cannot be had: a process that lives has it, or it is a file of another kind.
+    pub async fn bind_socket(&mut self, path: &Path) -> io::Result<()> {
+        self.socket = Some(Socket::bind(path).await?);
+        Ok(())
     }
 
     /// The address as bound.
@@ -113,23 +129,36 @@ impl<N: Net> Admin<N> {
     /// Answers until `shutdown` resolves; open connections are cut then.
     pub async fn run(mut self, sources: Sources, shutdown: impl Future<Output = ()>) {
         let sources = Arc::new(sources);
-        let mut connections = JoinSet::new();
+        let (mut remote, mut local) = (JoinSet::new(), JoinSet::new());
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 biased;
                 () = &mut shutdown => return,
-                Some(_) = connections.join_next() => {}
-                (stream, peer) = self.listener.accept() => {
-                    if connections.len() >= CONNECTIONS_MAX {
-                        self.refused.inc();
-                        tracing::debug!(%peer, reason = "connections_max", "admin connection refused");
-                        continue;
+                Some(_) = remote.join_next() => {}
+                Some(_) = local.join_next() => {}
+                stream = socket::next(self.socket.as_ref()) => {
+                    if self.is_room(&local) {
+                        local.spawn(serve(stream, sources.clone()));
                     }
-                    connections.spawn(serve(stream, sources.clone()));
+                }
+                (stream, _) = self.listener.accept() => {
+                    if self.is_room(&remote) {
+                        remote.spawn(serve(stream, sources.clone()));
+                    }
                 }
             }
         }
+    }
+
+    /// Whether one more connection may be served; counted when not.
+    fn is_room(&self, connections: &JoinSet<()>) -> bool {
+        let is_room = connections.len() < CONNECTIONS_MAX;
+        if !is_room {
+            self.refused.inc();
+            tracing::debug!(reason = "connections_max", "admin connection refused");
+        }
+        is_room
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Common {
     pub default_ssl_certificate: Option<ObjectName>,
     /// Address of the admin port.
     pub admin_address: SocketAddr,
+    /// Unix socket with the same answers.
+    pub admin_socket: Option<PathBuf>,
     /// How to reach the API server, when it is not found by the ordinary rules.
     pub kubeconfig: Option<PathBuf>,
     /// Threads that serve requests; 0 serves them on the thread that runs the tier, as the simulator needs.
@@ -101,6 +103,7 @@ impl Common {
             default_backend_service: layers.maybe(&keys::DEFAULT_BACKEND_SERVICE)?,
             default_ssl_certificate: layers.maybe(&keys::DEFAULT_SSL_CERTIFICATE)?,
             admin_address: layers.one(&keys::ADMIN_ADDRESS)?,
+            admin_socket: layers.maybe(&keys::ADMIN_SOCKET)?,
             kubeconfig: layers.maybe(&keys::KUBECONFIG)?,
             worker_threads: threads(layers.one(&keys::WORKER_THREADS)?),
             drain_delay: layers.one(&keys::DRAIN_DELAY)?,
@@ -170,6 +173,7 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
         tier: layers.tier().program(),
         http_addresses: layers.all(&keys::HTTP_ADDRESS)?,
         https_addresses: layers.all(&keys::HTTPS_ADDRESS)?,
+        free_bind: layers.one(&keys::FREE_BIND)?,
         trusted_proxies: layers.all::<IpNet>(&keys::TRUSTED_PROXIES)?,
         upstream_source_address: layers.maybe::<IpAddr>(&keys::UPSTREAM_SOURCE_ADDRESS)?,
         via: layers.one(&keys::VIA)?,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tiergate_data_plane::workers::WorkerDied;
@@ -18,13 +19,26 @@ pub enum Failure {
     #[error("{0}")]
     Input(String),
     /// An address cannot be bound.
-    #[error("`{setting}`: cannot listen on {address}: {source}; {}", cure(source))]
+    #[error(
+        "`{setting}`: cannot listen on {address}: {source}; {}",
+        cure(setting, source)
+    )]
     Bind {
         /// The setting that names it.
         setting: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the kernel said.
+        source: io::Error,
+    },
+    /// A socket in the file system cannot be bound.
+    #[error("`{setting}`: cannot listen on {}: {source}; name a path in a folder that this process may write to", path.display())]
+    Socket {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What is wrong.
         source: io::Error,
     },
     /// A second signal came before all requests had ended.
@@ -51,25 +65,38 @@ impl Failure {
         }
     }
 
+    /// The socket of a setting could not be bound.
+    #[must_use]
+    pub fn socket(setting: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Socket {
+            setting,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cut => 1,
             Self::Invalid(_) | Self::Input(_) => 3,
-            Self::Bind { .. } => 4,
+            Self::Bind { .. } | Self::Socket { .. } => 4,
             Self::Worker(_) | Self::Fault(_) => 70,
         })
     }
 }
 
-fn cure(error: &io::Error) -> &'static str {
+fn cure(setting: &str, error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::AddrInUse {
         "end the process that has it, or name another address"
-    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable && setting == "admin_address" {
         "name an address that this machine has"
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "name an address that this machine has, or set free_bind for one that comes later"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "name a port above 1023, or start with the right to bind it (CAP_NET_BIND_SERVICE)"
+        "name a port from 1024 up, or run as user 0 with the capability NET_BIND_SERVICE (the chart does with \
+         network.hostNetwork)"
     } else {
         "name another address"
     }

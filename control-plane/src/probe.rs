@@ -109,7 +109,7 @@ pub enum Failure {
 }
 
 /// Bytes of a wrong answer that are shown.
-const SHOWN_BYTES_MAX: usize = 400;
+const SHOWN_BYTES_MAX: usize = 1000;
 
 // === impl Probe ===
 

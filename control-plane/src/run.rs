@@ -69,9 +69,15 @@ pub async fn run<N: Net>(
     let metrics = Metrics::register(families);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
     let (control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), families);
-    let admin = Admin::bind(&platform.net, common.admin_address, families)
+    let mut admin = Admin::bind(&platform.net, common.admin_address, families)
         .await
         .map_err(|error| Failure::bind("admin_address", error.address, error.source))?;
+    if let Some(path) = &common.admin_socket {
+        admin
+            .bind_socket(path)
+            .await
+            .map_err(|source| Failure::socket("admin_socket", path, source))?;
+    }
     try_addresses(&platform.net, &common.data_plane).await?;
 
     let readiness = Readiness::default();
@@ -178,7 +184,7 @@ async fn synced(handle: &publish::Handle) {
     }
 }
 
-/// Binds every address once and lets go of it again.
+/// Finds out whether every address can be bound, without taking a connection at any.
 async fn try_addresses<N: Net>(net: &N, config: &DataPlane) -> Result<(), Failure> {
     let http = config
         .http_addresses
@@ -189,7 +195,7 @@ async fn try_addresses<N: Net>(net: &N, config: &DataPlane) -> Result<(), Failur
         .iter()
         .map(|address| ("https_address", *address));
     for (setting, address) in http.chain(https) {
-        net.bind(address)
+        net.try_bind(address, config.free_bind)
             .await
             .map_err(|source| Failure::bind(setting, address, source))?;
     }

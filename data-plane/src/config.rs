@@ -14,6 +14,8 @@ pub struct Config {
     pub http_addresses: Vec<SocketAddr>,
     /// Where HTTPS is served.
     pub https_addresses: Vec<SocketAddr>,
+    /// Whether these addresses may be ones that no interface has yet.
+    pub free_bind: bool,
     /// Peers that may speak for a client with `X-Forwarded-*`, `X-Real-IP` and `X-Request-ID`. Empty: nobody.
     pub trusted_proxies: Vec<IpNet>,
     /// Address that upstream connections come from. None: the kernel chooses.
@@ -76,6 +78,7 @@ impl Config {
             tier,
             http_addresses: Vec::new(),
             https_addresses: Vec::new(),
+            free_bind: false,
             trusted_proxies: Vec::new(),
             upstream_source_address: None,
             via: true,

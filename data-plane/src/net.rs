@@ -21,6 +21,31 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Binds `address`. Several workers of one process may bind the same one; the kernel spreads connections over them.
     fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
+    /// Binds `address` as [`Self::bind`] does, also when no interface has it yet: connections come once one does. A network that
+    /// knows no such thing binds it as any other.
+    fn bind_free(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Listener>> + Send {
+        self.bind(address)
+    }
+
+    /// Whether `address` can be bound. It takes no connection meanwhile: another process of ours may be serving there, and a
+    /// connection that came to us would be reset.
+    fn try_bind(
+        &self,
+        address: SocketAddr,
+        is_free: bool,
+    ) -> impl Future<Output = io::Result<()>> + Send {
+        async move {
+            if is_free {
+                self.bind_free(address).await.map(drop)
+            } else {
+                self.bind(address).await.map(drop)
+            }
+        }
+    }
+
     /// Connects to `to`, from `from` when one is given. Waits without limit: the caller sets one.
     fn connect(
         &self,
@@ -69,11 +94,16 @@ impl Net for TokioNet {
     type Listener = TcpListener;
 
     async fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        let socket = socket_for(address.ip())?;
-        socket.set_reuseaddr(true)?;
-        socket.set_reuseport(true)?;
-        socket.bind(address)?;
-        socket.listen(ACCEPT_QUEUE_MAX)
+        bound(address, false)?.listen(ACCEPT_QUEUE_MAX)
+    }
+
+    async fn bind_free(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        bound(address, true)?.listen(ACCEPT_QUEUE_MAX)
+    }
+
+    async fn try_bind(&self, address: SocketAddr, is_free: bool) -> io::Result<()> {
+        // Connections come to a socket that listens, and this one never does.
+        bound(address, is_free).map(drop)
     }
 
     async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -92,6 +122,34 @@ impl Net for TokioNet {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(tokio::net::lookup_host((host, port)).await?.collect())
     }
+}
+
+/// A socket with this address, which several processes of one user may have.
+fn bound(address: SocketAddr, is_free: bool) -> io::Result<TcpSocket> {
+    let socket = socket_for(address.ip())?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    if is_free {
+        allow_absent(&socket, address.ip())?;
+    }
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Lets the socket have an address that no interface has (IP_FREEBIND).
+#[cfg(target_os = "linux")]
+fn allow_absent(socket: &TcpSocket, address: IpAddr) -> io::Result<()> {
+    let socket = socket2::SockRef::from(socket);
+    match address {
+        IpAddr::V4(_) => socket.set_freebind_v4(true),
+        IpAddr::V6(_) => socket.set_freebind_v6(true),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allow_absent(_: &TcpSocket, _: IpAddr) -> io::Result<()> {
+    let message = "only Linux lets a socket have an address that no interface has";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 fn socket_for(address: IpAddr) -> io::Result<TcpSocket> {

@@ -120,7 +120,11 @@ impl<N: Net> Worker<N> {
         let mut listeners = Vec::new();
         for (address, scheme) in addresses {
             let failed = |source| BindError { address, source };
-            let listener = net.bind(address).await.map_err(failed)?;
+            let listener = if shared.config.free_bind {
+                net.bind_free(address).await.map_err(failed)?
+            } else {
+                net.bind(address).await.map_err(failed)?
+            };
             let bound = listener.local_addr().map_err(failed)?;
             listeners.push((listener, bound, scheme));
         }

@@ -210,6 +210,34 @@ fn a_taken_port_ends_the_start_with_code_4() {
     }
 }
 
+#[test]
+fn a_socket_that_cannot_be_had_ends_the_start_with_code_4() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, NOBODY).unwrap();
+    std::fs::write(folder.path().join("file"), "precious").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let mut said = String::new();
+    for name in ["file", "no/folder"] {
+        let socket = format!("{path}/{name}");
+        let arguments = ["--admin-socket", &socket, "--admin-address", "127.0.0.1:0"];
+        let arguments = [&NAMESPACE[..], &arguments].concat();
+        let variables = [
+            ("TIERGATE_LOG_LEVEL", "off"),
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+        ];
+        let (code, _, error) = run(&arguments, &variables);
+        assert_eq!(code, Some(4), "{error}");
+        said.push_str(&error.replace(path, "FOLDER"));
+    }
+    expect![[r#"
+        `admin_socket`: cannot listen on FOLDER/file: there is a file that is no socket; name a path in a folder that this process may write to.
+        `admin_socket`: cannot listen on FOLDER/no/folder: No such file or directory (os error 2); name a path in a folder that this process may write to.
+    "#]].assert_eq(&said);
+    let kept = std::fs::read_to_string(folder.path().join("file")).unwrap();
+    assert_eq!(kept, "precious");
+}
+
 /// A kubeconfig of an API server that nobody listens for.
 const NOBODY: &str = "
 apiVersion: v1

@@ -192,6 +192,56 @@ async fn it_says_what_it_serves_drains_on_a_signal_and_ends_with_code_0() {
     }
 }
 
+/// What `probe` says of this page of the socket, and its exit code.
+async fn probe(socket: &str, path: &str) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_tiergate-namespace");
+    let mut command = Command::new(program);
+    command
+        .args(["probe", "--socket", socket, path])
+        .env_clear();
+    let output = command.output().await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn its_socket_tells_a_probe_whether_it_is_ready_and_leaves_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let socket = socket.to_str().unwrap();
+    let variables = [
+        ("TIERGATE_ADMIN_SOCKET", socket),
+        ("TIERGATE_DRAIN_DELAY", "1h"),
+    ];
+    // Told to stop before it was ready.
+    let mut tier = Tier::start("127.0.0.1:1".parse().unwrap(), &variables);
+    tier.event("started").await;
+    let (code, said) = probe(socket, "/readyz").await;
+    assert!(code == Some(1) && said.contains("not bound yet"), "{said}");
+    tier.signal(Signal::SIGTERM);
+    assert_eq!(tier.exit_code().await, Some(0));
+    assert!(!std::fs::exists(socket).unwrap());
+
+    // Killed: the next one replaces what it left.
+    let mut tier = Tier::start(kubernetes().await, &variables);
+    tier.event("serving").await;
+    tier.signal(Signal::SIGKILL);
+    assert_eq!(tier.exit_code().await, None);
+    let (code, said) = probe(socket, "/livez").await;
+    assert!(code == Some(1) && said.contains("refused"), "{said}");
+
+    let mut tier = Tier::start(kubernetes().await, &variables);
+    tier.event("serving").await;
+    let (code, said) = probe(socket, "/readyz").await;
+    let ready = format!("/readyz at {socket}: answers 200 OK.\n");
+    assert_eq!((code, said), (Some(0), ready));
+    tier.signal(Signal::SIGTERM);
+    tier.event("draining").await;
+    let (code, said) = probe(socket, "/readyz").await;
+    assert!(code == Some(1) && said.contains("draining"), "{said}");
+    assert_eq!(probe(socket, "/livez").await.0, Some(0));
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_with_code_1() {
     let mut tier = Tier::start(kubernetes().await, &[("TIERGATE_DRAIN_DELAY", "1h")]);

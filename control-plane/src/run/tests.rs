@@ -209,28 +209,22 @@ async fn a_tier_ends_when_it_is_told_to() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_bound_ends_the_start_with_a_sentence() {
+    const IN_USE: &str = "end the process that has it, or name another address";
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let foreign: SocketAddr = "192.0.2.1:80".parse().unwrap();
     let tries = async {
         for (key, address, cure) in [
+            (&keys::ADMIN_ADDRESS, taken, IN_USE),
+            (&keys::HTTP_ADDRESS, taken, IN_USE),
+            (&keys::HTTPS_ADDRESS, taken, IN_USE),
+            (
+                &keys::HTTP_ADDRESS,
+                foreign,
+                "name an address that this machine has, or set free_bind for one that comes later",
+            ),
             (
                 &keys::ADMIN_ADDRESS,
-                taken,
-                "end the process that has it, or name another address",
-            ),
-            (
-                &keys::HTTP_ADDRESS,
-                taken,
-                "end the process that has it, or name another address",
-            ),
-            (
-                &keys::HTTPS_ADDRESS,
-                taken,
-                "end the process that has it, or name another address",
-            ),
-            (
-                &keys::HTTP_ADDRESS,
                 foreign,
                 "name an address that this machine has",
             ),

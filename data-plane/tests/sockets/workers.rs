@@ -1,6 +1,7 @@
 //! Several workers of one process, each on a thread of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -8,13 +9,14 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tiergate_data_plane::access_log::{Level, Switch};
 use tiergate_data_plane::metrics::Metrics;
-use tiergate_data_plane::net::TokioNet;
+use tiergate_data_plane::net::{Net as _, TokioNet};
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tiergate_data_plane::{drain, workers};
+use tokio::runtime::Builder;
 
 use crate::harness::client::get;
 use crate::harness::endpoint::echo;
-use crate::harness::{config, run, table_of};
+use crate::harness::{config, proxy, run, table_of};
 
 #[test]
 fn workers_share_their_addresses_and_end_with_the_drain() {
@@ -55,5 +57,52 @@ fn an_address_that_cannot_be_bound_is_named() {
         let started = workers::start(2, TokioNet, config, cell, metrics, log, rng, signal);
         let error = started.await.expect_err("not bound");
         assert_eq!(error.to_string(), "cannot listen on 192.0.2.1:1");
+    });
+}
+
+#[test]
+fn an_address_that_nobody_has_is_bound_when_it_may_come_later() {
+    run(async {
+        for address in ["192.0.2.1:1", "[2001:db8::1]:1"] {
+            let address = address.parse().expect("an address");
+            let refused = TokioNet.try_bind(address, false).await;
+            let refused = refused.expect_err("nobody here has it").kind();
+            // A machine without IPv6 says so; there is nothing to be bound.
+            if refused == std::io::ErrorKind::Unsupported {
+                continue;
+            }
+            assert_eq!(refused, std::io::ErrorKind::AddrNotAvailable);
+            TokioNet.try_bind(address, true).await.expect("allowed");
+            let mut config = config();
+            config.free_bind = true;
+            config.http_addresses = vec![address];
+            let proxy = proxy(config, table_of(&[])).await;
+            assert_eq!(proxy.http, address);
+        }
+    });
+}
+
+#[test]
+fn an_address_is_tried_without_taking_a_connection_of_whoever_serves_there() {
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (address, stop) = (proxy.http, is_done.clone());
+        let trying = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                while !stop.load(Ordering::Relaxed) {
+                    let tried = TokioNet.try_bind(address, false).await;
+                    tried.expect("processes of one user may share it");
+                }
+            });
+        });
+        for _ in 0..500 {
+            let response = get(address, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+            assert_eq!(response.status, 200);
+        }
+        is_done.store(true, Ordering::Relaxed);
+        trying.join().expect("no try failed");
     });
 }

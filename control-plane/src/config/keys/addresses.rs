@@ -1,6 +1,7 @@
 //! Where requests come in, and where they go out. Pure.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -39,6 +40,22 @@ pub const HTTPS_ADDRESS: Key<SocketAddr> = Key {
     parse: value::from_text,
 };
 
+/// Whether these addresses may be absent.
+pub const FREE_BIND: Key<bool> = Key {
+    about: About {
+        name: "free_bind",
+        arity: Arity::Switch,
+        placeholder: "BOOL",
+        form: "true or false",
+        example: "true",
+        default: Default::Value("false"),
+        meaning: "Whether http_address and https_address may be addresses that no interface has yet, such as one that moves \
+                  between nodes (IP_FREEBIND). Without it such an address ends the start.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
 /// The admin port.
 pub const ADMIN_ADDRESS: Key<SocketAddr> = Key {
     about: About {
@@ -48,10 +65,26 @@ pub const ADMIN_ADDRESS: Key<SocketAddr> = Key {
         example: "0.0.0.0:10254",
         default: Default::Value("0.0.0.0:10254"),
         meaning: "Address of /livez, /readyz, /metrics and /debug. Whoever reaches it may read all routes and change the \
-                  log level: keep it inside the cluster.",
+                  log level: keep it inside the cluster. Processes of one user may share it; chance then decides which of \
+                  them answers, so let probes use admin_socket.",
         ..ABOUT
     },
     parse: value::from_text,
+};
+
+/// The admin port's twin in the file system.
+pub const ADMIN_SOCKET: Key<PathBuf> = Key {
+    about: About {
+        name: "admin_socket",
+        placeholder: "PATH",
+        form: "a path",
+        example: "/run/tiergate/admin.sock",
+        default: Default::Nothing("there is none"),
+        meaning: "Unix socket that answers as admin_address does, for this process alone: only its user may connect. The \
+                  socket of a process that is gone is replaced.",
+        ..ABOUT
+    },
+    parse: value::path,
 };
 
 /// Peers that may speak for a client.

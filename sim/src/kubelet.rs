@@ -35,6 +35,7 @@ mod crew;
 pub mod environment;
 pub mod event;
 pub mod expand;
+mod hosts;
 pub mod launch;
 mod launcher;
 mod node;
@@ -54,6 +55,7 @@ pub mod status;
 mod surroundings;
 mod volumes;
 pub(crate) mod watching;
+mod wildcard;
 
 pub use access::ApiAccess;
 use addresses::Pool;

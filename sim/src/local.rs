@@ -163,7 +163,7 @@ async fn begin(
     folder: &Path,
 ) -> Result<(), UpError> {
     let certificates = certificates::make(settings)?;
-    if settings.content.has_nodes() {
+    if settings.content.has_cluster_tier() {
         let is_story = settings.content == Content::Story;
         story::apply(client, is_story, &settings.values(), &certificates).await?;
     }

@@ -19,6 +19,7 @@ use super::container::Deadline;
 use super::context::Context;
 use super::crew::Crew;
 use super::event::Severity;
+use super::hosts;
 use super::report::{RETRY_DELAY_FIRST, RETRY_DELAY_MAX, Report, finish, patch_status, retry};
 use super::status::{Phase, PodView};
 use super::volumes::Volumes;
@@ -156,6 +157,7 @@ async fn live<N: Net>(
         _ = until.wait_for(Option::is_some) => return,
     };
     background.spawn(volumes.keep());
+    background.spawn(hosts::keep(Arc::clone(context)));
     let mut crew = Crew {
         context: Arc::clone(context),
         view: view.clone(),

@@ -14,7 +14,7 @@ use super::probe::Unusable;
 use super::prober::Commands;
 use super::process::Order;
 use super::surroundings::{self, SurroundingsError};
-use super::{expand, ports, service_links, sources};
+use super::{expand, ports, service_links, sources, wildcard};
 use crate::images::{self, CommandError};
 
 /// What to start.
@@ -57,7 +57,10 @@ pub(super) async fn prepare<N: Net>(job: &Job<N>) -> Result<(Plan, Commands), Pr
     let mut variables = variables(job, pod, &sources)?;
     let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
         let texts = texts.iter().flatten();
-        texts.map(|text| expand::expand(text, &variables)).collect()
+        let expanded = texts.map(|text| expand::expand(text, &variables));
+        expanded
+            .map(|text| wildcard::at_address(&text, job.context.address))
+            .collect()
     };
     let mut command = expanded(&job.container.command).into_iter();
     let program = images::program(folder, command.next().as_deref())?;
@@ -125,7 +128,11 @@ fn variables<N>(
         node_address: job.context.node_address.to_string(),
         service_links,
     };
-    environment::variables(&job.container, &facts, sources)
+    let mut variables = environment::variables(&job.container, &facts, sources)?;
+    for value in variables.values_mut() {
+        *value = wildcard::at_address(value, job.context.address);
+    }
+    Ok(variables)
 }
 
 fn part<N>(job: &Job<N>) -> Part {

@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::ApiAccess;
 use super::context::Context;
-use super::launch::Plan;
+use super::hosts;
+use super::launch::{Bind, Plan};
 use super::volumes::{self, mounts};
 
 /// Why a program cannot be given its surroundings.
@@ -39,10 +40,22 @@ pub(super) fn prepare<N>(
     if launcher.is_some_and(|launcher| launcher.without_mounts.is_none()) {
         let security = container.security_context.as_ref();
         let is_read_only = security.and_then(|security| security.read_only_root_filesystem);
+        let mut binds = mounts::binds(container, spec, &laid_out, variables)?;
+        if !binds
+            .iter()
+            .any(|bind| bind.target == Path::new(hosts::PLACE))
+        {
+            hosts::write(context)?;
+            binds.push(Bind {
+                source: hosts::path(context),
+                target: hosts::PLACE.into(),
+                read_only: false,
+            });
+        }
         let working_folder = container.working_dir.as_deref();
         let plan = Plan {
             scratch: context.folder.join("root"),
-            binds: mounts::binds(container, spec, &laid_out, variables)?,
+            binds,
             working_folder: working_folder
                 .filter(|path| !path.is_empty())
                 .unwrap_or("/")

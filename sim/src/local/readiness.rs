@@ -63,7 +63,7 @@ async fn missing(settings: &Settings, client: &kube::Client, tls: &TlsConnector)
     if let Err(error) = client.apiserver_version().await {
         return Some(format!("the API server does not answer: {error}"));
     }
-    if !settings.content.has_nodes() {
+    if !settings.content.has_cluster_tier() {
         return None;
     }
     if let Some(missing) = missing_pods(client).await {
@@ -73,7 +73,7 @@ async fn missing(settings: &Settings, client: &kube::Client, tls: &TlsConnector)
     let https = SocketAddr::from((settings.vip, settings.https_port));
     let hosts: &[&str] = match settings.content {
         Content::Story => &story::HOSTS,
-        Content::Empty | Content::ControlPlane | Content::ApiOnly => &[],
+        Content::Empty | Content::Bare | Content::ControlPlane | Content::ApiOnly => &[],
     };
     for host in hosts {
         for (address, tls) in [(http, None), (https, Some(tls))] {

@@ -80,6 +80,9 @@ fn hints(settings: &Settings, note: Option<String>, folder: &Path) -> String {
         Content::ControlPlane => {
             line("An API server with its controllers, and no nodes.".to_owned())
         }
+        Content::Bare => {
+            line("Nodes, and nothing on them: `helm install`, or `kubectl apply`.".to_owned())
+        }
         Content::Empty => {
             line(format!(
                 "The cluster tier serves the classes tiergate-cluster and nginx at http://{}:{} and https://{}:{}.",

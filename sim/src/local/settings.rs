@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Without the story: a cluster tier for the classes tiergate-cluster and nginx, and nothing else.
     #[arg(long, group = "content")]
     empty: bool,
+    /// Without the story, any tier and any class: nodes for whatever is installed.
+    #[arg(long, group = "content")]
+    bare: bool,
     /// Only the API server: no controllers, no nodes.
     #[arg(long, group = "content")]
     api_only: bool,
@@ -87,6 +90,7 @@ pub struct Arguments {
 pub(super) enum Content {
     Story,
     Empty,
+    Bare,
     ControlPlane,
     ApiOnly,
 }
@@ -136,6 +140,8 @@ impl Arguments {
             Content::ControlPlane
         } else if self.empty {
             Content::Empty
+        } else if self.bare {
+            Content::Bare
         } else {
             Content::Story
         }
@@ -148,15 +154,23 @@ impl Content {
     /// Whether pods run: nodes, and what is to run on them.
     pub(super) fn has_nodes(self) -> bool {
         match self {
-            Self::Story | Self::Empty => true,
+            Self::Story | Self::Empty | Self::Bare => true,
             Self::ControlPlane | Self::ApiOnly => false,
+        }
+    }
+
+    /// Whether a cluster tier of the story is there from the start.
+    pub(super) fn has_cluster_tier(self) -> bool {
+        match self {
+            Self::Story | Self::Empty => true,
+            Self::Bare | Self::ControlPlane | Self::ApiOnly => false,
         }
     }
 
     /// Whether Services get endpoints, so that nodes, ours or attached ones, can serve them.
     pub(super) fn has_controllers(self) -> bool {
         match self {
-            Self::Story | Self::Empty | Self::ControlPlane => true,
+            Self::Story | Self::Empty | Self::Bare | Self::ControlPlane => true,
             Self::ApiOnly => false,
         }
     }
@@ -356,6 +370,7 @@ mod tests {
         for (line, content, has_nodes) in [
             ("", Content::Story, true),
             ("--empty", Content::Empty, true),
+            ("--bare", Content::Bare, true),
             ("--control-plane-only", Content::ControlPlane, false),
             ("--api-only", Content::ApiOnly, false),
         ] {

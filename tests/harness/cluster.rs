@@ -73,6 +73,17 @@ impl Cluster {
         &self.folder
     }
 
+    /// Starts a cluster that has nodes and nothing on them, for `helm install`. Images are written as for `tiergate-sim up --image`.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    #[must_use]
+    pub fn bare(name: &str, images: &[String]) -> Self {
+        let images = images.iter().flat_map(|image| ["--image", image]);
+        let arguments: Vec<&str> = [world::BARE].into_iter().chain(images).collect();
+        Self::start(name, &arguments)
+    }
+
     /// The cluster in the hands of a test.
     #[must_use]
     pub fn in_test(&self) -> InTest<'_> {

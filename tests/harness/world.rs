@@ -14,6 +14,9 @@ use crate::process::Process;
 mod kubernetes;
 mod local;
 
+/// The argument of `tiergate-sim up` for a cluster without classes and tiers.
+pub(crate) const BARE: &str = "--bare";
+
 /// A cluster that is up, and what keeps it up.
 pub(crate) struct Started {
     /// The kubeconfig of its administrator.

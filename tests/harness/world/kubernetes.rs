@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use super::{Request, Started, milliseconds_at, text_at};
+use super::{BARE, Request, Started, milliseconds_at, text_at};
 use crate::cluster::binary;
 use crate::kubectl::Kubectl;
 use crate::process::Process;
@@ -43,8 +43,11 @@ pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
         .env_remove("CARGO")
         .arg("--kubeconfig")
         .arg(&kubeconfig);
-    let nodes = Process::start("attach", folder, &attach);
-    tell(&Kubectl::new("1.37", &kubeconfig), arguments);
+    let (of_nodes, of_story) = split(arguments);
+    let nodes = Process::start("attach", folder, attach.args(of_nodes));
+    if !of_story.contains(&BARE) {
+        tell(&Kubectl::new("1.37", &kubeconfig), &of_story);
+    }
     Started {
         requests: folder.join("audit.log"),
         kubeconfig,
@@ -54,6 +57,21 @@ pub(super) fn start(folder: &Path, arguments: &[&str]) -> Started {
         nodes,
         _rest: vec![Box::new(control_plane), Box::new(turn)],
     }
+}
+
+/// Arguments of `up`: those for nodes, which name images, and those for the story.
+fn split<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let mut parts = (Vec::new(), Vec::new());
+    let mut arguments = arguments.iter().copied();
+    while let Some(argument) = arguments.next() {
+        if argument == "--image" {
+            parts.0.push(argument);
+            parts.0.extend(arguments.next());
+        } else {
+            parts.1.push(argument);
+        }
+    }
+    parts
 }
 
 /// Gives the cluster its story, or with `--empty` the cluster tier alone, and waits until all of it is rolled out.

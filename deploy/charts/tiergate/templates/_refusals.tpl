@@ -32,9 +32,6 @@ what it cannot: older names of values, comparisons, and all of it again for --sk
 {{- with .Values.rbac.secretNamespaces -}}
 {{- include "tiergate.refusal" (list "rbac.secretNamespaces" . "empty with deployment.mode=namespace, whose tier reads the Secrets of its own namespace only") -}}
 {{- end -}}
-{{- with .Values.dashboards.enabled -}}
-{{- include "tiergate.refusal" (list "dashboards.enabled" . "false with deployment.mode=namespace: the cluster release ships the dashboards, and Grafana takes each only once") -}}
-{{- end -}}
 {{- else -}}
 {{- range $key := list "hosts" "tls" -}}
 {{- with get $.Values.delegation $key -}}

@@ -1,7 +1,8 @@
 //! Accepts connections at one address of one worker: the limit on connections, and a task for each.
 //!
-//! In: a bound listener. Out: a connection, to `http`. When the process drains, what the kernel has already accepted for
-//! us is still served; then the address is free, and the task ends with its last connection.
+//! In: a bound listener. Out: a connection, to `http`. When the process drains, the listener hands its address off: clients
+//! begin no connection here any more, those who have begun one are still served; then the address is free, and the task ends
+//! with its last connection.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -21,6 +22,9 @@ use crate::worker::Context;
 /// Connections taken from the kernel's queue after the drain has begun. More come than we serve: somebody still sends
 /// clients here, and they must try elsewhere.
 const QUEUE_TAKEN_MAX: usize = 4096;
+/// How long a client may take to end a handshake that it has begun when the drain begins: a round trip. The listener must be
+/// gone when a client who was not heard tries again, a second after its first try.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long connections may take to notice the deadline of the drain before their tasks are ended.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 
@@ -55,13 +59,7 @@ pub(crate) async fn run<N: Net>(
         }
     }
     port.context.shared.metrics.families().draining.set(1);
-    for _ in 0..QUEUE_TAKEN_MAX {
-        match waiting(&mut listener).await {
-            Some((stream, peer)) => port.serve(stream, peer),
-            None => break,
-        }
-    }
-    drop(listener);
+    port.hand_off(listener).await;
     port.finish().await;
 }
 
@@ -108,6 +106,34 @@ impl<N: Net> Port<N> {
                 http::serve_plain(context, stream, client, drain).await;
             }
         });
+    }
+
+    /// Serves whoever has begun a connection, and lets go of the address.
+    async fn hand_off(&mut self, mut listener: N::Listener) {
+        if listener.quiet() {
+            let mut drain = self.drain.clone();
+            let ended = async {
+                tokio::select! {
+                    () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => {}
+                    () = drain.deadline() => {}
+                }
+            };
+            tokio::pin!(ended);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut ended => break,
+                    Some(_) = self.connections.join_next() => {}
+                    (stream, peer) = listener.accept() => self.serve(stream, peer),
+                }
+            }
+        }
+        for _ in 0..QUEUE_TAKEN_MAX {
+            match waiting(&mut listener).await {
+                Some((stream, peer)) => self.serve(stream, peer),
+                None => break,
+            }
+        }
     }
 
     async fn finish(mut self) {

@@ -11,6 +11,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+#[cfg(target_os = "linux")]
+mod quiet;
+
 /// Opens listeners and connections.
 pub trait Net: Clone + Send + Sync + 'static {
     /// A connection.
@@ -75,6 +78,13 @@ pub trait Listener: Send + 'static {
     /// The next connection and the address of its peer. Errors of single connections are logged and passed over; when
     /// the process is out of file descriptors it waits and tries again.
     fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
+
+    /// Lets no client begin a connection here any more, without refusing one: it tries again, and comes to another listener of
+    /// the same address if there is one. What has begun still comes out of [`Self::accept`]. False: this listener cannot do
+    /// that, and closing it may cut what has begun.
+    fn quiet(&mut self) -> bool {
+        false
+    }
 }
 
 /// The kernel's TCP.
@@ -182,6 +192,15 @@ impl Listener for TcpListener {
                 }
             }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn quiet(&mut self) -> bool {
+        let quieted = quiet::quiet(self);
+        if let Err(error) = &quieted {
+            tracing::warn!(%error, reason = "hand_off", "connections that begin at this moment may be reset");
+        }
+        quieted.is_ok()
     }
 }
 

@@ -13,6 +13,7 @@ mod harness;
 mod access_log;
 mod drain;
 mod framing;
+mod handoff;
 mod heads;
 mod http2;
 mod http2_frames;

@@ -143,26 +143,49 @@ fn deleting_a_pod_fails_no_request() {
     );
 }
 
+/// Replaces all pods of the tier of a namespace, and waits until only new ones are there.
+fn restart_tier(cluster: &Cluster, namespace: &str) {
+    let kubectl = cluster.kubectl();
+    let deployment = cluster.tier_deployment(namespace);
+    let before = cluster.tier_pods(namespace);
+    kubectl.ok(&format!(
+        "--namespace {namespace} rollout restart deployment/{deployment}"
+    ));
+    kubectl.rolled_out(namespace, &deployment);
+    wait::until("the old tier is gone", wait::CHANGE_SECONDS, || {
+        let now = cluster.tier_pods(namespace);
+        let is_new = !now.is_empty() && now.iter().all(|pod| !before.contains(pod));
+        wait::seen(is_new, format!("{now:?}"))
+    });
+}
+
 #[test]
 fn restarting_the_namespace_tier_fails_no_request() {
     let cluster = cluster();
-    let kubectl = cluster.kubectl();
-    let deployment = cluster.tier_deployment("ceph");
-    let before = cluster.tier_pods("ceph");
     let target = cluster.target("rgw.ceph.svc.cluster.local");
-    let (report, ()) = load::during(&target, || {
-        kubectl.ok(&format!(
-            "--namespace ceph rollout restart deployment/{deployment}"
-        ));
-        kubectl.rolled_out("ceph", &deployment);
-        wait::until("the old tier is gone", wait::CHANGE_SECONDS, || {
-            let now = cluster.tier_pods("ceph");
-            let is_new = !now.is_empty() && now.iter().all(|pod| !before.contains(pod));
-            wait::seen(is_new, format!("{now:?}"))
-        });
-    });
+    let (report, ()) = load::during(&target, || restart_tier(&cluster, "ceph"));
     report.assert_nothing_failed();
     assert_eq!(report.namespaces.into_iter().collect::<Vec<_>>(), ["ceph"]);
+}
+
+/// The pods of this tier share one address: the next one begins to listen there before the last one stops.
+#[test]
+fn restarting_both_tiers_fails_no_request_over_http_and_tls() {
+    let cluster = cluster();
+    let plain = cluster.target("dashboard.ceph.svc.cluster.local");
+    let mut secure = plain.clone();
+    secure.address = cluster.https();
+    secure.is_tls = true;
+    let (outer, inner) = load::during(&plain, || {
+        let (inner, ()) = load::during(&secure, || {
+            restart_tier(&cluster, "kube-system");
+            restart_tier(&cluster, "ceph");
+            restart_tier(&cluster, "kube-system");
+        });
+        inner
+    });
+    outer.assert_nothing_failed();
+    inner.assert_nothing_failed();
 }
 
 #[test]

@@ -22,9 +22,9 @@ use crate::worker::Context;
 /// Connections taken from the kernel's queue after the drain has begun. More come than we serve: somebody still sends
 /// clients here, and they must try elsewhere.
 const QUEUE_TAKEN_MAX: usize = 4096;
-/// How long a client may take to end a handshake that it has begun when the drain begins: a round trip. The listener must be
-/// gone when a client who was not heard tries again, a second after its first try.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a client may take to end a handshake that it has begun when the drain begins: the round trip of nearly everybody.
+/// Clients who come meanwhile wait until they try again, a second after their first try; the listener must be gone by then.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long connections may take to notice the deadline of the drain before their tasks are ended.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 

@@ -90,3 +90,42 @@ fn at_the_deadline_the_rest_is_cut_and_counted() {
         proxy.ended.await.expect("the worker has ended");
     });
 }
+
+#[test]
+fn a_download_that_runs_when_the_drain_begins_arrives_whole() {
+    const PIECES: usize = 20;
+    run(async {
+        let (go, told) = watch::channel(0);
+        let endpoint = scripted(move |mut peer: Peer| {
+            let mut told = told.clone();
+            async move {
+                peer.receive().await;
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                peer.wire.send(head).await;
+                for number in 0..PIECES {
+                    told.wait_for(|&pieces| pieces > number)
+                        .await
+                        .expect("told in the end");
+                    peer.wire.send("5\r\npiece\r\n").await;
+                }
+                peer.wire.send("0\r\n\r\n").await;
+            }
+        })
+        .await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client.send(REQUEST).await;
+        go.send(1).expect("the endpoint waits");
+        let mut download = client.head().await.expect("a head");
+        assert!(client.chunk(&mut download).await);
+        proxy.drain.start(LONG);
+        // The listener has gone meanwhile, and nobody else holds the end up.
+        until(|| std::net::TcpListener::bind(proxy.http).is_ok()).await;
+        assert!(!proxy.ended.is_finished());
+        go.send(PIECES).expect("the endpoint waits");
+        while client.chunk(&mut download).await {}
+        assert_eq!(download.text(), "piece".repeat(PIECES));
+        assert!(!download.is_broken);
+        proxy.ended.await.expect("the worker has ended");
+    });
+}

@@ -125,3 +125,24 @@ fn nobody_changes_to_http2_behind_our_back() {
         );
     });
 }
+
+#[test]
+fn an_upgraded_connection_goes_on_in_a_drain_until_its_deadline() {
+    run(async {
+        let endpoint = parrot().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client.send(ASK).await;
+        assert_eq!(client.response().await.status, 101);
+        assert_eq!(client.take(5).await, b"hello");
+        proxy.drain.start(Duration::from_secs(60));
+        proxy.until("tiergate_draining", 1.0).await;
+        client.send("more").await;
+        assert_eq!(client.take(4).await, b"more");
+        assert!(!proxy.ended.is_finished());
+        // A later call can shorten the time.
+        proxy.drain.start(Duration::from_millis(50));
+        assert_eq!(client.rest().await, b"");
+        proxy.ended.await.expect("the worker has ended");
+    });
+}

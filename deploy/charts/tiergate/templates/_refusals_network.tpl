@@ -26,7 +26,7 @@
 {{- include "tiergate.refusal" (list "network.vip.manage" true (printf "unset with vip.mode=%s: by its interface %s it means vip.mode=%s; set one of them" .Values.vip.mode $vip.interface $vip.mode)) -}}
 {{- end -}}
 {{- if eq $vip.mode "keepalived" -}}
-{{- include "tiergate.refusal" (list ($older.manage | ternary "network.vip.mode" "vip.mode") "keepalived" "none, external, routed or l2: this version has no keepalived; run one on the nodes with vip.mode=none, or use l2") -}}
+{{- include "tiergate.refusal" (list ($older.manage | default false | ternary "network.vip.mode" "vip.mode") "keepalived" "none, external, routed or l2: this version has no keepalived; run one on the nodes with vip.mode=none, or use l2") -}}
 {{- end -}}
 {{- if and (eq $vip.mode "none") $vip.addresses -}}
 {{- include "tiergate.refusal" (list "vip.addresses" $vip.addresses "empty with vip.mode=none; or set vip.mode") -}}

@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -58,6 +60,12 @@ struct Tier {
 
 impl Tier {
     fn start(api: SocketAddr, variables: &[(&str, &str)]) -> Self {
+        Self::start_at(api, ["127.0.0.1:0"; 3], variables)
+    }
+
+    /// Starts it with these addresses for HTTP, HTTPS and the admin port.
+    fn start_at(api: SocketAddr, addresses: [&str; 3], variables: &[(&str, &str)]) -> Self {
+        let [http, https, admin] = addresses;
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         let text = format!(
@@ -67,14 +75,8 @@ impl Tier {
         std::fs::write(&kubeconfig, text).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_tiergate-namespace"))
             .args(["--watch-namespace", "a", "--worker-threads", "2"])
-            .args([
-                "--http-address",
-                "127.0.0.1:0",
-                "--https-address",
-                "127.0.0.1:0",
-                "--admin-address",
-                "127.0.0.1:0",
-            ])
+            .args(["--http-address", http, "--https-address", https])
+            .args(["--admin-address", admin])
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .envs(variables.iter().copied())
@@ -240,6 +242,64 @@ async fn its_socket_tells_a_probe_whether_it_is_ready_and_leaves_with_it() {
     let (code, said) = probe(socket, "/readyz").await;
     assert!(code == Some(1) && said.contains("draining"), "{said}");
     assert_eq!(probe(socket, "/livez").await.0, Some(0));
+}
+
+/// Asks without a pause until told to stop, by a connection for each request, and counts.
+async fn keep_asking(address: String, is_done: Arc<AtomicBool>, asked: Arc<AtomicUsize>) {
+    while !is_done.load(Ordering::Relaxed) {
+        let answer = get(&address, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        asked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_successor_shares_every_address_and_takes_over_without_a_failed_request() {
+    let api = kubernetes().await;
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = ["old", "new"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    let variables = |number: usize| {
+        [
+            ("TIERGATE_DRAIN_DELAY", "100ms"),
+            ("TIERGATE_ADMIN_SOCKET", sockets[number].as_str()),
+        ]
+    };
+    let mut old = Tier::start(api, &variables(0));
+    let admin = old.event("started").await["admin"].clone();
+    let serving = old.event("serving").await;
+    let addresses = [&serving["http"], &serving["https"], &admin].map(|a| a.as_str().unwrap());
+    let (is_done, asked) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let asking: Vec<_> = (0..16)
+        .map(|_| keep_asking(addresses[0].to_owned(), is_done.clone(), Arc::clone(&asked)))
+        .map(tokio::spawn)
+        .collect();
+    let more = async || {
+        let wanted = asked.load(Ordering::Relaxed) + 200;
+        while asked.load(Ordering::Relaxed) < wanted {
+            assert!(!asking.iter().any(tokio::task::JoinHandle::is_finished));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    more().await;
+    let mut new = Tier::start_at(api, addresses, &variables(1));
+    new.event("serving").await;
+    more().await;
+    old.signal(Signal::SIGTERM);
+    old.event("draining").await;
+    // Each answers for itself.
+    assert_eq!(probe(&sockets[0], "/readyz").await.0, Some(1));
+    assert_eq!(probe(&sockets[1], "/readyz").await.0, Some(0));
+    assert_eq!(old.exit_code().await, Some(0));
+    more().await;
+    is_done.store(true, Ordering::Relaxed);
+    for asked in asking {
+        asked.await.expect("no request failed");
+    }
+    assert!(
+        get(addresses[2], "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
 }
 
 #[tokio::test]

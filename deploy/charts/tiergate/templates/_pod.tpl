@@ -127,17 +127,16 @@ topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- else if eq $settings.kind "Deployment" }}
+{{- /* By node only: where nodes have no zone, a constraint on zones makes the scheduler ignore this one too. */}}
 topologySpreadConstraints:
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
         {{- include "tiergate.selectorLabels" $ | nindent 8 }}
     matchLabelKeys:
       - pod-template-hash
-  {{- end }}
 {{- end }}
 {{- end -}}
 

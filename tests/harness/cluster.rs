@@ -31,6 +31,17 @@ pub struct InTest<'a> {
     first_line: usize,
 }
 
+/// The folder of another version of the tiers, which `tests/run` builds beside the others.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn next_version() -> PathBuf {
+    let program = binary("next/tiergate-namespace");
+    let folder = program.parent().expect("it lies in a folder");
+    folder.to_path_buf()
+}
+
 /// A program of ours: `tests/run` builds it and names its folder.
 ///
 /// # Panics

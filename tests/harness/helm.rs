@@ -40,21 +40,25 @@ pub fn chart() -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// What our nodes need and a real network does not: pods share the network of the machine, so that each tier has to be told to send
-/// from its pod's address; and tenants trust those of the cluster tier.
-#[must_use]
-pub fn values(cluster: &Cluster) -> String {
-    format!(
-        r#"
+/// Values that our nodes need and a real network does not: pods share the network of the machine, so a tier has to be told to send
+/// from its pod's address.
+const VALUES: &str = r"
 extraEnv:
 - name: POD_IP
-  valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}
-extraArgs:
-  upstream-source-address: $(POD_IP)
-trustedProxies: ["{}"]
-"#,
-        cluster.pod_network()
-    )
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+extraArgs: {upstream-source-address: $(POD_IP)}
+";
+
+/// Values of a cluster release.
+#[must_use]
+pub fn cluster_values() -> String {
+    format!("{VALUES}deployment: {{mode: cluster}}\n")
+}
+
+/// Values of a namespace release, which trusts the addresses that the cluster tier sends from.
+#[must_use]
+pub fn tenant_values(cluster: &Cluster) -> String {
+    format!("{VALUES}trustedProxies: ['{}']\n", cluster.pod_network())
 }
 
 // === impl Helm ===
@@ -153,6 +157,12 @@ impl Helm {
             ),
             values,
         )
+    }
+
+    /// The administrator's, for the cluster.
+    #[must_use]
+    pub fn of_administrator(major: &str, cluster: &Cluster) -> Self {
+        Self::new(major, &cluster.kubeconfig())
     }
 
     /// Upgrades a release to these values of our chart, and waits until all of it is ready.

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`repository`] finds the files of the repository, for the tests that read it. The rest serves the
 //! end-to-end tests: [`cluster`] is the cluster that they run in, which [`world`] starts as the local one or the real one, each a
-//! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`helm`] installs releases of our chart in a bare one, [`client`] and [`tls`] ask the tiers as
+//! child process or two; [`tiers`] finds what runs in it, [`kubectl`] changes its [`objects`], [`helm`] installs [`releases`] of our chart in a bare one, [`client`] and [`tls`] ask the tiers as
 //! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. [`service`] asks the addresses of Services. A [`transcript`] is a file of
 //! commands with what they say, in [`normal`] form. [`numbers`] shows what a test measured. [`rights`] and [`audit`] hold what was asked
 //! for against what may be asked for, and [`api_server`] takes the API server away.
@@ -24,6 +24,8 @@ pub mod tiers;
 pub mod kubectl;
 
 pub mod helm;
+
+pub mod releases;
 
 pub mod objects;
 

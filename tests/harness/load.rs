@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::client::{Connection, Request, Response};
+use crate::wait::Stopwatch;
 use crate::{tls, wait};
 
 /// Clients of each sort.
@@ -45,6 +46,10 @@ pub struct Report {
     pub kept: u64,
     /// Requests on connections of their own.
     pub fresh: u64,
+    /// How long the load ran.
+    pub seconds: f64,
+    /// Requests that were asked a second time, on a new connection, by clients that may.
+    pub retried: u64,
     /// Requests that were not answered with 200.
     pub failed: u64,
     /// The first of them, in words.
@@ -60,6 +65,7 @@ struct Shared {
     stop: AtomicBool,
     kept: AtomicU64,
     fresh: AtomicU64,
+    retried: AtomicU64,
     report: Mutex<Report>,
 }
 
@@ -75,11 +81,21 @@ impl Drop for StopAtEnd<'_> {
 /// Makes a change while clients of both sorts ask without a pause. The change begins when all are at work, and the clients
 /// go on for a while after it ended.
 pub fn during<T>(target: &Target, change: impl FnOnce() -> T) -> (Report, T) {
+    run(target, 1, change)
+}
+
+/// The same with clients that ask a second time when a request fails, as browsers and libraries do.
+pub fn during_with_one_retry<T>(target: &Target, change: impl FnOnce() -> T) -> (Report, T) {
+    run(target, 2, change)
+}
+
+fn run<T>(target: &Target, tries_max: u32, change: impl FnOnce() -> T) -> (Report, T) {
     let shared = Shared::default();
+    let stopwatch = Stopwatch::start();
     let value = thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| keep_asking(target, &shared, &shared.kept, true));
-            scope.spawn(|| keep_asking(target, &shared, &shared.fresh, false));
+            scope.spawn(|| keep_asking(target, tries_max, &shared, &shared.kept, true));
+            scope.spawn(|| keep_asking(target, tries_max, &shared, &shared.fresh, false));
         }
         let _stop = StopAtEnd(&shared);
         shared.wait_for_requests(REQUESTS_AROUND);
@@ -90,10 +106,12 @@ pub fn during<T>(target: &Target, change: impl FnOnce() -> T) -> (Report, T) {
     let mut report = shared.report.into_inner().expect("no client panics");
     report.kept = shared.kept.into_inner();
     report.fresh = shared.fresh.into_inner();
+    report.retried = shared.retried.into_inner();
+    report.seconds = stopwatch.elapsed().as_secs_f64();
     (report, value)
 }
 
-fn keep_asking(target: &Target, shared: &Shared, count: &AtomicU64, is_kept: bool) {
+fn keep_asking(target: &Target, tries_max: u32, shared: &Shared, count: &AtomicU64, is_kept: bool) {
     let request = Request::get(&target.host, &target.path);
     let request = if is_kept {
         request
@@ -105,7 +123,14 @@ fn keep_asking(target: &Target, shared: &Shared, count: &AtomicU64, is_kept: boo
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        let answer = ask(target, &mut connection, &request);
+        let mut answer = ask(target, &mut connection, &request);
+        for _ in 1..tries_max {
+            if !matches!(&answer, Ok(response) if response.status == 200) {
+                shared.retried.fetch_add(1, Ordering::SeqCst);
+                connection = None;
+                answer = ask(target, &mut connection, &request);
+            }
+        }
         count.fetch_add(1, Ordering::SeqCst);
         shared.record(answer, is_kept, number);
         if !is_kept || connection.as_ref().is_some_and(Connection::is_done) {
@@ -180,6 +205,23 @@ impl Shared {
 // === impl Report ===
 
 impl Report {
+    /// What was sent, in words: how many requests of each sort, and at what rate.
+    #[must_use]
+    pub fn sent(&self) -> String {
+        let rate = |count: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+            let count = count as f64;
+            count / self.seconds
+        };
+        format!(
+            "{} requests on kept connections ({:.0}/s) and {} on new ones ({:.0}/s)",
+            self.kept,
+            rate(self.kept),
+            self.fresh,
+            rate(self.fresh)
+        )
+    }
+
     /// Ends the test when a single request failed, or when too few were sent to tell.
     ///
     /// # Panics

@@ -1,5 +1,7 @@
 //! Objects that the tests apply: an application, an Ingress, a namespace tier. YAML, as a user would write it.
 
+use crate::repository;
+
 /// An application: a Deployment with its Service of the same name on port 80. Any image is the echo server.
 #[must_use]
 pub fn application(name: &str, replicas: u32) -> String {
@@ -61,6 +63,32 @@ spec:{class}
           service: {{name: {service}, port: {{number: 80}}}}
 "
     )
+}
+
+/// The applications of a tenant of the story, with their Services and Ingresses: all of it but the tier.
+///
+/// # Panics
+/// When there is no such tenant.
+#[must_use]
+pub fn applications_of(tenant: &str) -> String {
+    let folder = repository::root().join("sim/story");
+    let files = std::fs::read_dir(folder).expect("the story is there");
+    let mut paths = files.map(|file| file.expect("it can be read").path());
+    let ending = format!("{tenant}.yaml");
+    let path = paths.find(|path| path.to_string_lossy().ends_with(&ending));
+    let text = std::fs::read_to_string(path.expect("a tenant of the story"));
+    let text = text.expect("it can be read");
+    let delegation = format!("{tenant}-ingress");
+    let is_of_application = |document: &&str| {
+        let field = |name: &str| document.lines().find_map(|line| line.strip_prefix(name));
+        let kinds = ["Deployment", "Service", "Ingress"];
+        let name = field("  name: ").unwrap_or_default();
+        field("kind: ").is_some_and(|kind| kinds.contains(&kind))
+            && name != "ingress"
+            && name != delegation
+    };
+    let kept: Vec<&str> = text.split("---\n").filter(is_of_application).collect();
+    kept.join("---\n")
 }
 
 /// A TLS Secret.

@@ -1,6 +1,7 @@
 //! The tiers of a local cluster as its objects name them: their pods, admin ports, Deployments and certificates.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -43,6 +44,44 @@ impl Cluster {
             SocketAddr::new(address_of(pod), port)
         };
         pods.iter().filter(|pod| is_ready(pod)).map(admin).collect()
+    }
+
+    /// What the ready tiers of a namespace call themselves: versions, as their metrics tell them.
+    ///
+    /// # Panics
+    /// When one does not say.
+    #[must_use]
+    pub fn tier_versions(&self, namespace: &str) -> BTreeSet<String> {
+        let versions = self.admin_addresses(namespace).into_iter().map(|admin| {
+            let metrics = fetch(admin, &Request::get("admin", "/metrics"));
+            let metrics = metrics.expect("a ready tier shows its metrics").text();
+            let info = metrics
+                .lines()
+                .find(|line| line.starts_with("tiergate_build_info{"));
+            let info = info.expect("a tier says which build it is");
+            let version = info.split("version=\"").nth(1);
+            let version = version.and_then(|rest| rest.split('"').next());
+            version.expect("the build has a version").to_owned()
+        });
+        versions.collect()
+    }
+
+    /// The address that a load balancer gave to a Service.
+    ///
+    /// # Panics
+    /// When it gets none in time.
+    #[must_use]
+    pub fn load_balancer(&self, namespace: &str, service: &str) -> Ipv4Addr {
+        let what = format!("an address for {namespace}/{service}");
+        wait::until(&what, wait::CHANGE_SECONDS, || {
+            let service = self
+                .kubectl()
+                .json(&format!("--namespace {namespace} get service {service}"));
+            let address = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
+            text(address)
+                .parse()
+                .map_err(|_| service["status"].to_string())
+        })
     }
 
     /// The Deployment of the tier of a namespace.

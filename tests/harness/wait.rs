@@ -42,3 +42,31 @@ pub fn breathe() {
 pub fn seen(holds: bool, what: impl Into<String>) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
+
+/// How long something takes, for the numbers that a test shows.
+#[derive(Debug)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "what is measured is the time of this machine"
+)]
+pub struct Stopwatch(std::time::Instant);
+
+// === impl Stopwatch ===
+
+impl Stopwatch {
+    /// Begins now.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "what is measured is the time of this machine"
+    )]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// The time since then.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

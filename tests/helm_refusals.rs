@@ -1,0 +1,82 @@
+//! Releases that cannot be: who refuses them, and in which words. The words stand in `docs/install.md`.
+
+use tiergate_tests::cluster::Cluster;
+use tiergate_tests::helm::{
+    CLUSTER_NAMESPACE, CLUSTER_RELEASE, Helm, MAJORS, RELEASE, chart, cluster_values, tenant_values,
+};
+use tiergate_tests::{repository, wait, world};
+
+/// What the operator reads, without the names in it.
+fn documented(sentence: &str) {
+    let path = repository::root().join("docs/install.md");
+    let text = std::fs::read_to_string(path).expect("the guide is there");
+    assert!(
+        text.contains(sentence),
+        "docs/install.md does not show {sentence:?}"
+    );
+}
+
+fn a_namespace_release_without_a_cluster_release(cluster: &Cluster) {
+    const TENANT_READS: &str = "rbac.authorization.k8s.io \"tiergate-namespace-tier\" not found";
+    let kubeconfig = cluster.tenant_admin("early");
+    for major in MAJORS {
+        let line = format!("install {RELEASE} {} --namespace early --values -", chart());
+        let values = tenant_values(cluster);
+        // Only RBAC can tell: the local cluster has none.
+        if world::is_real() {
+            let said = Helm::new(major, &kubeconfig).refused(&line, &values);
+            assert!(said.contains(TENANT_READS), "{said}");
+            documented(TENANT_READS);
+        }
+        // Who may bind what is not there gets a tier that says what it lacks, and lives.
+        if world::is_real() {
+            let helm = Helm::of_administrator(major, cluster);
+            let _ = helm.run(&format!("uninstall {RELEASE} --namespace early --wait"), "");
+            helm.ok(&line, &values);
+            wait::until("the tier says what it lacks", wait::CHANGE_SECONDS, || {
+                let logs = cluster.container_logs("tiergate");
+                let is_said = logs.contains("forbidden") || logs.contains("may not list");
+                wait::seen(is_said, "no such line")
+            });
+            let pods = cluster.kubectl().json("--namespace early get pods");
+            for pod in pods["items"].as_array().expect("a list") {
+                let restarts = &pod["status"]["containerStatuses"][0]["restartCount"];
+                assert_eq!(*restarts, 0, "{}", pod["status"]);
+            }
+            helm.ok(&format!("uninstall {RELEASE} --namespace early --wait"), "");
+        }
+    }
+}
+
+fn a_second_cluster_release_with_the_same_class(cluster: &Cluster) {
+    const OPERATOR_READS: &str =
+        "exists and cannot be imported into the current release: invalid ownership metadata";
+    let first = Helm::of_administrator("4", cluster);
+    first.install(CLUSTER_RELEASE, CLUSTER_NAMESPACE, "", &cluster_values());
+    cluster.kubectl().create_namespace("second");
+    for major in MAJORS {
+        let helm = Helm::of_administrator(major, cluster);
+        let line = format!("install another {} --namespace second --values -", chart());
+        let said = helm.refused(&line, &cluster_values());
+        assert!(said.contains(OPERATOR_READS), "{said}");
+        documented(OPERATOR_READS);
+        // Nothing of it is there, and the first one is as it was.
+        let left = cluster
+            .kubectl()
+            .ok("--namespace second get deployments,services --output name");
+        assert_eq!(left, "");
+    }
+    // With classes of its own, and without the ClusterRole that the first one has made, it may stand beside it.
+    let values = "ingressClass: {cluster: {name: second-cluster}, namespace: {create: false}}\n\
+                  rbac: {namespaceRole: {create: false}}\n";
+    first.install("another", "second", "", &(cluster_values() + values));
+    assert_eq!(cluster.tier_pods("second").len(), 2);
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_words_that_the_guide_explains() {
+    let cluster = Cluster::bare("helm-refusals", &[]);
+    let cluster = cluster.in_test();
+    a_namespace_release_without_a_cluster_release(&cluster);
+    a_second_cluster_release_with_the_same_class(&cluster);
+}

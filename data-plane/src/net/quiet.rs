@@ -3,7 +3,8 @@
 //! Closing one of several listeners that share an address (SO_REUSEPORT) resets the connections in its accept queue, and the
 //! handshakes that it has begun with them: the kernel moves neither to the others. A socket filter in front of the listener drops
 //! segments that begin a connection, and nothing else. A client whose segment was dropped sends it again after a second (RFC 6298
-//! §2.1), and comes to a listener that is still there. See docs/adr/0016-hand-off.md.
+//! §2.1), and comes to a listener that is still there. Connections that are accepted meanwhile inherit the filter; such a segment means
+//! nothing to them. See docs/adr/0016-hand-off.md.
 
 use std::io;
 

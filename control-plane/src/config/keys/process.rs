@@ -111,8 +111,8 @@ pub const DRAIN_TIMEOUT: Key<Duration> = Key {
         example: "20s",
         default: Default::Value("20s"),
         range: Some(Range::Time(Duration::ZERO, HOUR)),
-        meaning: "After the drain delay: how long open requests may take to finish. Keep the sum of both below the pod's \
-                  terminationGracePeriodSeconds.",
+        meaning: "After the drain delay: how long open requests may take to finish. Keep the sum of both, and five seconds, \
+                  below the pod's terminationGracePeriodSeconds.",
         ..ABOUT
     },
     parse: value::time,

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use tiergate_tests::cluster::{Cluster, InTest, binary};
 use tiergate_tests::objects::{application, ingress, tls_secret};
-use tiergate_tests::{tls, wait};
+use tiergate_tests::{client, tls, wait};
 
 fn cluster() -> InTest<'static> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -27,6 +27,45 @@ fn good_neighbour(cluster: &Cluster, namespace: &str) -> String {
     kubectl.rolled_out(namespace, "web");
     cluster.until_status(&host, "/", 200);
     host
+}
+
+#[test]
+fn a_secret_of_a_namespace_that_is_not_named_is_not_read() {
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let good = good_neighbour(&cluster, "not-allowed");
+    let pair = tls::self_signed(&["tls.not-allowed.example.test"]);
+    kubectl.apply(
+        "not-allowed",
+        &tls_secret("own", &pair.certificate, &pair.key),
+    );
+    let host = "tls.not-allowed.example.test";
+    let tls = format!("  tls:\n  - {{hosts: [{host}], secretName: own}}\n");
+    kubectl.apply("not-allowed", &(ingress("tls", CLASS, host, "web") + &tls));
+    cluster.until_condition("not-allowed", "tls", "SecretNotAllowed");
+    wait::until("the log names the setting", wait::CHANGE_SECONDS, || {
+        let log = cluster.container_logs("tiergate-cluster");
+        let is_told = log.lines().any(|line| {
+            ["secret_not_allowed", "not-allowed", "--secret-namespaces"]
+                .iter()
+                .all(|word| line.contains(word))
+        });
+        wait::seen(is_told, "not there")
+    });
+    // Its routes are served, over TLS with the default certificate.
+    let (mut connection, shown) = tls::open(cluster.https(), host).unwrap();
+    assert_eq!(shown, tls::der(&cluster.default_certificate().1));
+    let response = connection.send(&client::Request::get(host, "/")).unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!(cluster.get(&good, "/").status, 200);
+    let asked = cluster.requests().into_iter().filter(|request| {
+        request.resource == "secrets" && request.user.ends_with(":tiergate-cluster")
+    });
+    for request in asked {
+        assert_eq!(request.verb, "get", "{request:?}");
+        assert_ne!(request.namespace, "not-allowed", "{request:?}");
+    }
+    kubectl.ok("delete namespace not-allowed --wait=false");
 }
 
 #[test]
@@ -152,6 +191,7 @@ fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
     let cluster = cluster();
     let kubectl = cluster.kubectl();
     let good = good_neighbour(&cluster, "bad-objects");
+    cluster.allow_secrets("bad-objects");
     for (name, yaml, status, reason) in bad_objects() {
         kubectl.apply("bad-objects", &yaml);
         cluster.until_condition("bad-objects", name, reason);

@@ -13,9 +13,14 @@ use tiergate_tests::{tls, wait};
 
 fn cluster() -> InTest<'static> {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER
-        .get_or_init(|| Cluster::start("changes", &[]))
-        .in_test()
+    let start = || {
+        let cluster = Cluster::start("changes", &[]);
+        cluster.kubectl().create_namespace("rotation");
+        // Before the tests: the cluster tier is rolled out again for it.
+        cluster.allow_secrets("rotation");
+        cluster
+    };
+    CLUSTER.get_or_init(start).in_test()
 }
 
 /// An application of the tenant `openstack`, reached through both tiers.
@@ -218,7 +223,6 @@ fn a_new_certificate_is_shown_at_the_next_handshake() {
     let cluster = cluster();
     let kubectl = cluster.kubectl();
     const HOST: &str = "rotated.example.test";
-    kubectl.create_namespace("rotation");
     kubectl.apply("rotation", &application("web", 1));
     let first = tls::self_signed(&[HOST]);
     kubectl.apply(

@@ -138,6 +138,7 @@ fn seed_001_default_backend_hosts_and_paths() {
 #[test]
 fn seed_002_tls() {
     let cluster = empty("seed-002");
+    cluster.allow_secrets("default");
     let cluster = cluster.in_test();
     let kubectl = cluster.kubectl();
     kubectl.apply_seed("default", "002/class.yaml");

@@ -4,7 +4,8 @@
 //! alone is published at once. What comes while a table is made is published with the next one, and after each comes a rest of
 //! [`REST_FACTOR`] times what it took, between [`REST_MIN`] and [`REST_MAX`]: a storm of changes costs a bounded share of one core.
 //!
-//! Nothing is published before every watched kind has been listed once: half of the objects would be a wrong table. A table
+//! Nothing is published before every watched kind has been listed once: half of the objects would be a wrong table. Secrets that
+//! are read by their names come last, because the others name them; each translation says which are wanted. A table
 //! equal to the published one is no publication. Without the API server the last table stays.
 
 mod handle;
@@ -23,9 +24,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::compile::compile;
 use crate::objects::{Change, Effect, Kind, Objects};
 use crate::platform::Platform;
-use crate::scope::Scope;
+use crate::scope::{Scope, Secrets};
+use crate::secrets;
+use crate::translate::secret::Wanted;
 use crate::translate::{Translation, translate};
-use crate::watch::{self as watches, News};
+use crate::watch::{self as watches, News, Sinks};
 
 pub use handle::Handle;
 use metrics::{ApplyResult, Metrics};
@@ -50,9 +53,14 @@ pub struct ControlPlane {
     cell: Arc<SnapshotCell>,
     metrics: Metrics,
     watch_metrics: watches::Metrics,
-    unlisted: watches::Unlisted,
+    secret_metrics: secrets::Metrics,
+    troubles: watches::Troubles,
     state: Arc<Mutex<State>>,
     synced: watch::Sender<bool>,
+    /// The Secrets to read by their names.
+    secret_names: watch::Sender<secrets::Names>,
+    /// The namespaces whose Secrets are named and may not be read.
+    not_allowed: BTreeSet<String>,
 }
 
 /// What the control plane knows. Locked for the time of one change or one translation, never over a wait.
@@ -75,10 +83,10 @@ impl ControlPlane {
     ) -> (Self, Handle) {
         let (sender, receiver) = watch::channel(false);
         let state = Arc::new(Mutex::new(State::default()));
-        let unlisted = watches::Unlisted::new(watches::kinds(&scope));
+        let troubles = watches::Troubles::new(watches::kinds(&scope));
         let handle = Handle::new(
             receiver,
-            unlisted.clone(),
+            troubles.clone(),
             Arc::clone(&state),
             Arc::clone(&cell),
         );
@@ -89,25 +97,31 @@ impl ControlPlane {
             cell,
             metrics: Metrics::register(registry),
             watch_metrics: watches::Metrics::register(registry),
-            unlisted,
+            secret_metrics: secrets::Metrics::register(registry),
+            troubles,
             state,
             synced: sender,
+            secret_names: watch::channel(None).0,
+            not_allowed: BTreeSet::new(),
         };
         (control_plane, handle)
     }
 
     /// Runs until `shutdown` resolves. The last published table stays in the cell.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let (sender, receiver) = mpsc::channel(NEWS_MAX);
+        let (news, receiver) = mpsc::channel(NEWS_MAX);
+        let sinks = Sinks {
+            metrics: self.watch_metrics.clone(),
+            troubles: self.troubles.clone(),
+            news,
+        };
         // The watches end when this set is dropped.
-        let _watches = watches::start(
-            &self.client,
-            &self.scope,
-            self.seed,
-            &self.watch_metrics,
-            &self.unlisted,
-            &sender,
-        );
+        let mut sources = watches::start(&self.client, &self.scope, self.seed, &sinks);
+        if let Secrets::ByName { refresh, .. } = self.scope.secrets {
+            let (client, metrics) = (self.client.clone(), self.secret_metrics.clone());
+            let reader = secrets::Reader::new(client, refresh, self.seed, metrics, sinks);
+            sources.spawn(reader.run(self.secret_names.subscribe()));
+        }
         tokio::select! {
             biased;
             () = shutdown => {}
@@ -132,15 +146,20 @@ impl ControlPlane {
                 }
             }
             let is_first = unlisted.is_empty() && !*self.synced.borrow();
-            if !unlisted.is_empty() || (changed_since.is_none() && !is_first) {
-                continue;
-            }
             let begun = Instant::now();
-            self.publish(is_first);
-            if is_first {
-                self.synced.send_replace(true);
-            } else if let Some(heard) = changed_since {
-                self.metrics.propagated(heard.elapsed());
+            if self.reads_by_name() && unlisted.iter().eq(&[Kind::Secret]) {
+                // All that names Secrets is there: the first of them can be read.
+                let objects = lock(&self.state).objects.clone();
+                self.name_secrets(&translate(&objects, &self.scope).secrets);
+            } else if !unlisted.is_empty() || (changed_since.is_none() && !is_first) {
+                continue;
+            } else {
+                self.publish(is_first);
+                if is_first {
+                    self.synced.send_replace(true);
+                } else if let Some(heard) = changed_since {
+                    self.metrics.propagated(heard.elapsed());
+                }
             }
             let rest = (begun.elapsed() * REST_FACTOR).clamp(REST_MIN, REST_MAX);
             sleep_until(Instant::now() + rest).await;
@@ -162,12 +181,33 @@ impl ControlPlane {
         changed
     }
 
+    fn reads_by_name(&self) -> bool {
+        matches!(self.scope.secrets, Secrets::ByName { .. })
+    }
+
+    /// Tells the reader of Secrets which are wanted.
+    fn name_secrets(&mut self, wanted: &Wanted) {
+        if !self.reads_by_name() {
+            return;
+        }
+        report::log_not_allowed(&self.not_allowed, &wanted.not_allowed);
+        self.not_allowed.clone_from(&wanted.not_allowed);
+        self.secret_names.send_if_modified(|names| {
+            let is_new = names.as_deref() != Some(&wanted.names);
+            if is_new {
+                *names = Some(Arc::new(wanted.names.clone()));
+            }
+            is_new
+        });
+    }
+
     fn publish(&mut self, is_first: bool) {
         let objects = lock(&self.state).objects.clone();
         let translation = Arc::new(translate(&objects, &self.scope));
         let before =
             std::mem::replace(&mut lock(&self.state).translation, Arc::clone(&translation));
         report::log_difference(&before.conditions, &translation.conditions);
+        self.name_secrets(&translation.secrets);
         self.metrics.count(&translation);
         let table = compile(&translation.model);
         if !is_first && self.cell.load_full().table == table {

@@ -9,6 +9,7 @@ mod certificate;
 mod claim;
 pub mod condition;
 mod ingress;
+pub mod secret;
 mod service;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::scope::{CONTROLLER, ObjectName, Scope};
 
 use claim::Claims;
 use condition::{Condition, ObjectReference, Reason};
+use secret::{Named, Wanted};
 use service::Services;
 
 /// What was made of the objects.
@@ -36,6 +38,8 @@ pub struct Translation {
     pub conditions: Vec<Condition>,
     /// The Ingresses that are ours, served or not.
     pub ingresses: Vec<ObjectName>,
+    /// The Secrets that a tier which reads them by their names wants.
+    pub secrets: Wanted,
 }
 
 /// Makes the model.
@@ -45,13 +49,15 @@ pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
     let ingresses = in_order_of_claim(objects, scope, &mut conditions);
     let mut claims = Claims::default();
     let mut services = Services::new(objects);
+    let mut secrets = Named::new(objects, &scope.secrets);
+    // First, so that no number of Ingresses takes its place among those that are read.
+    let default_certificate = certificate::default(scope, &mut secrets, &mut conditions);
     for our in &ingresses {
         ingress::translate(our, &mut claims, &mut services, &mut conditions);
         // Not after all rules: a younger rule of another tenant must not take a certificate away.
-        certificate::translate(our, objects, &mut claims, &mut conditions);
+        certificate::translate(our, &mut secrets, &mut claims, &mut conditions);
     }
     let default_backend = default_backend(scope, objects, &mut services, &mut conditions);
-    let default_certificate = certificate::default(scope, objects, &mut conditions);
     let (backends, service_conditions) = services.finish();
     conditions.extend(service_conditions);
     conditions.sort();
@@ -65,6 +71,7 @@ pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
         },
         conditions,
         ingresses: ingresses.into_iter().map(|our| our.name).collect(),
+        secrets: secrets.finish(),
     }
 }
 

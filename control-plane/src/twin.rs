@@ -7,6 +7,7 @@ mod model;
 mod objects;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -57,10 +58,10 @@ pub struct CertificateTwin {
     fingerprint: String,
 }
 
-/// The objects as they are read.
+/// The objects as they are read, and what the API server does not give at present.
 #[must_use]
-pub fn objects(objects: &Objects) -> ObjectsTwin {
-    ObjectsTwin::from(objects)
+pub fn objects(objects: &Objects, troubles: BTreeMap<String, String>) -> ObjectsTwin {
+    ObjectsTwin::new(objects, troubles)
 }
 
 /// The model and its conditions.

@@ -131,10 +131,11 @@ pub fn cluster_tier(name: &str, namespace: &str, arguments: &[&str]) -> String {
 
 /// A ServiceAccount with the rights of a tier: those of a Role, or with the prefix `Cluster` of a ClusterRole.
 fn account(name: &str, namespace: &str, prefix: &str) -> String {
-    let classes = if prefix.is_empty() {
-        ""
+    // A cluster tier reads Secrets by their names, where it is told to: it gets no right to them here.
+    let (classes, secrets) = if prefix.is_empty() {
+        ("", ", secrets")
     } else {
-        ", ingressclasses"
+        (", ingressclasses", "")
     };
     format!(
         r"
@@ -153,7 +154,7 @@ rules:
   resources: [endpointslices]
   verbs: [list, watch]
 - apiGroups: ['']
-  resources: [services, secrets]
+  resources: [services{secrets}]
   verbs: [list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Request, fetch};
 use crate::cluster::{Cluster, is_ready, text};
@@ -114,6 +114,41 @@ impl Cluster {
         let certificate = text(&self.kubectl().json(&secret)["data"]["tls.crt"]);
         let pem = STANDARD.decode(certificate).expect("a Secret is base64");
         (name.to_owned(), String::from_utf8_lossy(&pem).into_owned())
+    }
+
+    /// Lets the cluster tier read the Secrets of a namespace, as an operator does: a Role there, and the setting.
+    ///
+    /// # Panics
+    /// When kubectl refuses one of the two.
+    pub fn allow_secrets(&self, namespace: &str) {
+        let kubectl = self.kubectl();
+        let tier = self.tier_deployment("kube-system");
+        let here = format!("--namespace {namespace} create");
+        kubectl.ok(&format!(
+            "{here} role {tier}-secrets --verb=get --resource=secrets"
+        ));
+        kubectl.ok(&format!(
+            "{here} rolebinding {tier}-secrets --role={tier}-secrets --serviceaccount=kube-system:{tier}"
+        ));
+        self.tell_cluster_tier(&[
+            &format!("--secret-namespaces={namespace}"),
+            "--secret-refresh=1s",
+        ]);
+    }
+
+    /// Gives the cluster tier further flags, and waits until it runs with them.
+    fn tell_cluster_tier(&self, flags: &[&str]) {
+        let kubectl = self.kubectl();
+        let tier = self.tier_deployment("kube-system");
+        let path = "/spec/template/spec/containers/0/args/-";
+        let operations = flags
+            .iter()
+            .map(|flag| json!({"op": "add", "path": path, "value": flag}));
+        let patch = Value::from_iter(operations);
+        kubectl.ok(&format!(
+            "--namespace kube-system patch deployment {tier} --type=json --patch={patch}"
+        ));
+        kubectl.rolled_out("kube-system", &tier);
     }
 
     /// Waits until every cluster tier shows a condition with this reason about an object of this name.

@@ -2,6 +2,8 @@
 //!
 //! In: what the tier's `run` has reached. Out: the text and the status of `/readyz`.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -35,13 +37,18 @@ impl Readiness {
     pub(super) fn report(&self, control_plane: &publish::Handle) -> (bool, String) {
         let stage = self.0.load(Ordering::Acquire);
         let kubernetes = if control_plane.is_synced() {
-            Ok("read in full".to_owned())
+            let troubles = lines(control_plane.troubles());
+            let note = if troubles.is_empty() {
+                ""
+            } else {
+                "; serving what is known"
+            };
+            Ok(format!("read in full{note}{troubles}"))
         } else {
-            let unlisted = control_plane.unlisted().into_iter();
-            let reasons: Vec<_> = unlisted
-                .map(|(kind, reason)| format!("\n      {kind}: {}", reason.replace('\n', " ")))
-                .collect();
-            Err(format!("not read in full yet{}", reasons.concat()))
+            Err(format!(
+                "not read in full yet{}",
+                lines(control_plane.unread())
+            ))
         };
         let listeners = match stage {
             STARTING => Err("not bound yet; they wait for the objects".to_owned()),
@@ -70,4 +77,11 @@ impl Readiness {
         text.push_str(if is_ready { "ready\n" } else { "not ready\n" });
         (is_ready, text)
     }
+}
+
+/// A line for each entry, below the one of the condition.
+fn lines<K: Display>(entries: BTreeMap<K, String>) -> String {
+    let lines = entries.into_iter();
+    let lines = lines.map(|(name, text)| format!("\n      {name}: {}", text.replace('\n', " ")));
+    lines.collect()
 }

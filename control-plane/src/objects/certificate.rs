@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tiergate_data_plane::host::HostPattern;
 
 use super::{Content, Object, name_of};
+use crate::scope::ObjectName;
 
 /// Type of the Secrets that hold a certificate.
 pub const SECRET_TYPE: &str = "kubernetes.io/tls";
@@ -40,7 +41,7 @@ pub struct Certificate {
     pub key: Arc<CertifiedKey>,
 }
 
-/// Why a Secret holds no usable certificate. Names the entry of `data` that is wrong.
+/// Why there is no usable certificate of a Secret. Names the entry of `data` that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCertificate {
     /// An entry of `data` is not there.
@@ -69,6 +70,12 @@ pub enum InvalidCertificate {
     /// The key of another certificate.
     #[error("tls.key is not the key of the first certificate in tls.crt")]
     KeyMismatch,
+    /// A right is missing.
+    #[error("the API server does not let this tier read it")]
+    Forbidden,
+    /// The API server has given no answer, or a useless one.
+    #[error("the API server has not given it yet")]
+    NotRead,
 }
 
 // === impl Secret ===
@@ -85,6 +92,19 @@ impl From<v1::Secret> for Object {
         let certificate = entry("tls.crt")
             .and_then(|chain| Ok((chain, entry("tls.key")?)))
             .and_then(|(chain, key)| Certificate::from_pem(chain, key));
+        Self {
+            name,
+            content: Content::Secret(Arc::new(Secret { certificate })),
+        }
+    }
+}
+
+// === impl Object ===
+
+impl Object {
+    /// A Secret that is asked for by its name and could not be read.
+    pub(crate) fn unread_secret(name: ObjectName, why: InvalidCertificate) -> Self {
+        let certificate = Err(why);
         Self {
             name,
             content: Content::Secret(Arc::new(Secret { certificate })),

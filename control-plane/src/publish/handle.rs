@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use super::{State, lock};
 use crate::objects::Kind;
 use crate::twin;
-use crate::watch::Unlisted;
+use crate::watch::Troubles;
 
 /// What others may ask of the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     synced: watch::Receiver<bool>,
-    unlisted: Unlisted,
+    troubles: Troubles,
     state: Arc<Mutex<State>>,
     cell: Arc<SnapshotCell>,
 }
@@ -29,13 +29,13 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         synced: watch::Receiver<bool>,
-        unlisted: Unlisted,
+        troubles: Troubles,
         state: Arc<Mutex<State>>,
         cell: Arc<SnapshotCell>,
     ) -> Self {
         Self {
             synced,
-            unlisted,
+            troubles,
             state,
             cell,
         }
@@ -56,17 +56,24 @@ impl Handle {
         }
     }
 
-    /// The kinds that have never been listed, with what the last try said. Empty once [`Self::is_synced`].
+    /// The kinds that have never been read, with what the last try said. Empty once [`Self::is_synced`].
     #[must_use]
-    pub fn unlisted(&self) -> BTreeMap<Kind, String> {
-        self.unlisted.reasons()
+    pub fn unread(&self) -> BTreeMap<Kind, String> {
+        self.troubles.unread()
+    }
+
+    /// What the API server does not give at present, with the reason: verb and kind, and the namespace where each is asked for
+    /// by itself.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.troubles.current()
     }
 
     /// The objects as they are read.
     #[must_use]
     pub fn objects_json(&self) -> Value {
         let objects = lock(&self.state).objects.clone();
-        json(&twin::objects(&objects))
+        json(&twin::objects(&objects, self.troubles()))
     }
 
     /// The model and its conditions.

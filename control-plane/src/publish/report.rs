@@ -1,5 +1,7 @@
 //! Tells the log which conditions came and went.
 
+use std::collections::BTreeSet;
+
 use crate::translate::condition::Condition;
 
 /// Lines of one publication; the rest is counted, and `/debug/model` has them all.
@@ -36,6 +38,18 @@ pub(super) fn log_difference(before: &[Condition], after: &[Condition]) {
             more,
             reason = "too_many_conditions",
             "further conditions are in /debug/model"
+        );
+    }
+}
+
+/// Says once for each namespace that its Secrets are named and may not be read.
+pub(super) fn log_not_allowed(before: &BTreeSet<String>, after: &BTreeSet<String>) {
+    for namespace in after.difference(before).take(LINES_MAX) {
+        tracing::warn!(
+            namespace,
+            setting = "secret_namespaces",
+            reason = "secret_not_allowed",
+            "Secrets of this namespace are named and not read: name it in --secret-namespaces (in the chart: rbac.secretNamespaces)"
         );
     }
 }

@@ -10,15 +10,16 @@ use tiergate_data_plane::table::Certificate;
 use super::claim::Claims;
 use super::condition::{Condition, ObjectReference, Reason};
 use super::ingress::hosts;
+use super::secret::Named;
 use super::{OurIngress, table_certificate};
 use crate::model::host;
-use crate::objects::{Kind, Objects, certificate};
+use crate::objects::Kind;
 use crate::scope::{ObjectName, Scope};
 
 /// Claims the certificates that the Ingress asks for.
 pub(super) fn translate(
     our: &OurIngress<'_>,
-    objects: &Objects,
+    secrets: &mut Named<'_>,
     claims: &mut Claims,
     conditions: &mut Vec<Condition>,
 ) {
@@ -28,7 +29,7 @@ pub(super) fn translate(
             continue;
         };
         let secret = ObjectName::new(&*our.name.namespace, secret);
-        let found = match find(&secret, objects) {
+        let found = match secrets.find(&secret) {
             Ok(found) => found,
             Err((reason, message)) => {
                 let field = format!("{field}.secretName");
@@ -67,11 +68,11 @@ pub(super) fn translate(
 /// The certificate for names that no other covers.
 pub(super) fn default(
     scope: &Scope,
-    objects: &Objects,
+    secrets: &mut Named<'_>,
     conditions: &mut Vec<Condition>,
 ) -> Option<Certificate> {
     let secret = scope.default_certificate.as_ref()?;
-    match find(secret, objects) {
+    match secrets.find(secret) {
         Ok(found) => Some(table_certificate(secret, found)),
         Err((reason, message)) => {
             conditions.push(Condition {
@@ -86,23 +87,6 @@ pub(super) fn default(
             None
         }
     }
-}
-
-fn find<'a>(
-    secret: &ObjectName,
-    objects: &'a Objects,
-) -> Result<&'a certificate::Certificate, (Reason, String)> {
-    let Some(found) = objects.secrets().get(secret) else {
-        let message = format!(
-            "there is no Secret {secret} of type {}",
-            certificate::SECRET_TYPE
-        );
-        return Err((Reason::SecretNotFound, message));
-    };
-    found.certificate.as_ref().map_err(|error| {
-        let message = format!("Secret {secret} cannot be used: {error}");
-        (Reason::CertificateInvalid, message)
-    })
 }
 
 fn named_hosts(

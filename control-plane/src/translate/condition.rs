@@ -58,21 +58,29 @@ pub enum Reason {
     InvalidPath,
     /// An older Ingress has this path of this host.
     PathConflict,
+    /// The API server does not let this tier read a Secret.
+    SecretForbidden,
+    /// A Secret is in a namespace whose Secrets this tier may not read.
+    SecretNotAllowed,
     /// There is no such Secret of type `kubernetes.io/tls`.
     SecretNotFound,
+    /// The API server has not given a Secret yet.
+    SecretNotRead,
     /// There is no such Service.
     ServiceNotFound,
     /// The Service has no such port.
     ServicePortNotFound,
     /// The Service is of a type that has no endpoints.
     ServiceTypeUnsupported,
+    /// A namespace names more Secrets than are read for one.
+    TooManySecrets,
 }
 
 // === impl Reason ===
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::AppProtocolUnsupported,
         Self::BackendResourceUnsupported,
         Self::CertificateConflict,
@@ -86,10 +94,14 @@ impl Reason {
         Self::InvalidNamespace,
         Self::InvalidPath,
         Self::PathConflict,
+        Self::SecretForbidden,
+        Self::SecretNotAllowed,
         Self::SecretNotFound,
+        Self::SecretNotRead,
         Self::ServiceNotFound,
         Self::ServicePortNotFound,
         Self::ServiceTypeUnsupported,
+        Self::TooManySecrets,
     ];
 
     /// The word, in the form that Kubernetes gives to reasons.
@@ -109,10 +121,14 @@ impl Reason {
             Self::InvalidNamespace => "InvalidNamespace",
             Self::InvalidPath => "InvalidPath",
             Self::PathConflict => "PathConflict",
+            Self::SecretForbidden => "SecretForbidden",
+            Self::SecretNotAllowed => "SecretNotAllowed",
             Self::SecretNotFound => "SecretNotFound",
+            Self::SecretNotRead => "SecretNotRead",
             Self::ServiceNotFound => "ServiceNotFound",
             Self::ServicePortNotFound => "ServicePortNotFound",
             Self::ServiceTypeUnsupported => "ServiceTypeUnsupported",
+            Self::TooManySecrets => "TooManySecrets",
         }
     }
 
@@ -137,10 +153,16 @@ impl Reason {
             Self::InvalidNamespace => "A namespace is no DNS label.",
             Self::InvalidPath => "A path or its type is wrong.",
             Self::PathConflict => "An older Ingress has this path of this host.",
+            Self::SecretForbidden => "The API server does not let this tier read a Secret.",
+            Self::SecretNotAllowed => {
+                "A Secret is in a namespace whose Secrets this tier may not read."
+            }
             Self::SecretNotFound => "There is no such Secret of type `kubernetes.io/tls`.",
+            Self::SecretNotRead => "The API server has not given a Secret yet.",
             Self::ServiceNotFound => "There is no such Service.",
             Self::ServicePortNotFound => "The Service has no such port.",
             Self::ServiceTypeUnsupported => "The Service is of a type that has no endpoints.",
+            Self::TooManySecrets => "A namespace names more Secrets than are read for one.",
         }
     }
 }

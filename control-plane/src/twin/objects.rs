@@ -24,6 +24,8 @@ pub struct ObjectsTwin {
     endpoint_slices: BTreeMap<String, SliceTwin>,
     /// What is in each Secret: a fingerprint, or why it cannot be used.
     secrets: BTreeMap<String, String>,
+    /// What the API server does not give at present: what is above may be old.
+    troubles: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -52,8 +54,8 @@ struct SliceTwin {
 
 // === impl ObjectsTwin ===
 
-impl From<&Objects> for ObjectsTwin {
-    fn from(objects: &Objects) -> Self {
+impl ObjectsTwin {
+    pub(super) fn new(objects: &Objects, troubles: BTreeMap<String, String>) -> Self {
         Self {
             version: VERSION,
             ingresses: by_name(objects.ingresses(), IngressTwin::from),
@@ -61,6 +63,7 @@ impl From<&Objects> for ObjectsTwin {
             services: by_name(objects.services(), ServiceTwin::from),
             endpoint_slices: by_name(objects.endpoint_slices(), SliceTwin::from),
             secrets: by_name(objects.secrets(), describe_secret),
+            troubles,
         }
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use rand::Rng;
 
 /// The first delay, at most.
-pub(super) const DELAY_MIN: Duration = Duration::from_millis(200);
+pub(crate) const DELAY_MIN: Duration = Duration::from_millis(200);
 
-/// The longest delay.
-pub(super) const DELAY_MAX: Duration = Duration::from_secs(10);
+/// The longest delay, as a rule: an API server that comes back is asked again this soon.
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(4);
 
 /// Doubling delays with jitter.
 #[derive(Debug)]
-pub(super) struct Backoff<R> {
+pub(crate) struct Backoff<R> {
     rng: R,
     next: Duration,
 }
@@ -23,26 +23,26 @@ pub(super) struct Backoff<R> {
 // === impl Backoff ===
 
 impl<R: Rng> Backoff<R> {
-    pub(super) fn new(rng: R) -> Self {
+    pub(crate) fn new(rng: R) -> Self {
         Self {
             rng,
             next: DELAY_MIN,
         }
     }
 
-    /// The next delay.
-    pub(super) fn next_delay(&mut self) -> Duration {
-        let whole = self.next;
-        self.next = (whole * 2).min(DELAY_MAX);
+    /// The next delay, at most `max`.
+    pub(crate) fn next_delay(&mut self, max: Duration) -> Duration {
+        let whole = self.next.min(max);
+        self.next = (whole * 2).min(max);
         self.rng.random_range(whole / 2..=whole)
     }
 
     /// Begins anew, after a success.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = DELAY_MIN;
     }
 
-    pub(super) fn rng(&mut self) -> &mut R {
+    pub(crate) fn rng(&mut self) -> &mut R {
         &mut self.rng
     }
 }
@@ -57,7 +57,7 @@ mod tests {
         let mut backoff = Backoff::new(derive_rng(1, "test"));
         let mut whole = DELAY_MIN;
         for _ in 0..20 {
-            let delay = backoff.next_delay();
+            let delay = backoff.next_delay(DELAY_MAX);
             assert!(
                 (whole / 2..=whole).contains(&delay),
                 "{delay:?} of {whole:?}"
@@ -65,14 +65,14 @@ mod tests {
             whole = (whole * 2).min(DELAY_MAX);
         }
         backoff.reset();
-        assert!(backoff.next_delay() <= DELAY_MIN);
+        assert!(backoff.next_delay(DELAY_MAX) <= DELAY_MIN);
     }
 
     #[test]
     fn two_seeds_do_not_wait_alike() {
         let delays = |seed| {
             let mut backoff = Backoff::new(derive_rng(seed, "test"));
-            [(); 4].map(|()| backoff.next_delay())
+            [(); 4].map(|()| backoff.next_delay(DELAY_MAX))
         };
         assert_eq!(delays(1), delays(1));
         assert_ne!(delays(1), delays(2));

@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::rights::Verb;
 use crate::objects::Kind;
 use crate::platform::wall_now;
 
@@ -15,6 +16,13 @@ pub(crate) struct Metrics {
     events: Family<EventLabels, Counter>,
     restarts: Family<RestartLabels, Counter>,
     last_event: Family<KindLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    forbidden: Family<VerbLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabels {
+    kind: Kind,
+    verb: Verb,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,6 +81,7 @@ impl Metrics {
             events: Family::default(),
             restarts: Family::default(),
             last_event: Family::default(),
+            forbidden: Family::default(),
         };
         registry.register(
             "watch_events",
@@ -89,6 +98,17 @@ impl Metrics {
             "When news of this kind of object came last; bookmarks count, so a minute without any is trouble",
             metrics.last_event.clone(),
         );
+        registry.register(
+            "api_requests_forbidden",
+            "Requests that the API server refused for a missing right, by kind of object and verb; /readyz names the command that grants it",
+            metrics.forbidden.clone(),
+        );
+        // A series that begins at zero shows its first increase.
+        for kind in Kind::ALL {
+            for verb in [Verb::List, Verb::Watch] {
+                drop(metrics.forbidden.get_or_create(&VerbLabels { kind, verb }));
+            }
+        }
         metrics
     }
 
@@ -102,6 +122,12 @@ impl Metrics {
         self.last_event
             .get_or_create(&KindLabels { kind })
             .set(wall_now().as_second() as f64);
+    }
+
+    pub(crate) fn forbidden(&self, kind: Kind, verb: Verb) {
+        self.forbidden
+            .get_or_create(&VerbLabels { kind, verb })
+            .inc();
     }
 
     pub(super) fn restarted(&self, kind: Kind, reason: Restart) {

@@ -93,8 +93,18 @@ impl Call {
         );
     }
 
+    /// Answers a request for one object.
+    pub(crate) fn object(self, object: &Value) {
+        let body = Full::from(object.to_string()).map_err(never);
+        self.send(200, body.boxed_unsync());
+    }
+
     pub(crate) fn refuse(self, code: u16) {
-        let status = status(code).to_string();
+        self.refuse_with(code, "as the test wants");
+    }
+
+    pub(crate) fn refuse_with(self, code: u16, message: &str) {
+        let status = status(code, message).to_string();
         self.send(code, Full::from(status).map_err(never).boxed_unsync());
     }
 
@@ -126,8 +136,8 @@ fn never(error: Infallible) -> io::Error {
     match error {}
 }
 
-fn status(code: u16) -> Value {
-    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "Test", "message": "as the test wants"})
+fn status(code: u16, message: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": "Test", "message": message})
 }
 
 // === impl WatchStream ===
@@ -145,6 +155,6 @@ impl WatchStream {
     }
 
     pub(crate) async fn error(&self, code: u16) {
-        self.event("ERROR", status(code)).await;
+        self.event("ERROR", status(code, "as the test wants")).await;
     }
 }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::mock::{self, Call, service};
 use super::*;
 use crate::scope::ObjectName;
@@ -9,6 +11,7 @@ struct World {
     calls: mpsc::Receiver<Call>,
     news: mpsc::Receiver<News>,
     metrics: prometheus_client::registry::Registry,
+    troubles: Troubles,
     _task: JoinSet<()>,
 }
 
@@ -17,21 +20,21 @@ impl World {
         let (client, calls) = mock::client();
         let (sender, news) = mpsc::channel(64);
         let mut metrics = prometheus_client::registry::Registry::default();
-        let source = Source {
-            kind: Kind::Service,
-            fields: None,
-            backoff: Backoff::new(derive_rng(7, "test")),
+        let troubles = Troubles::new([Kind::Service]);
+        let sinks = Sinks {
             metrics: Metrics::register(&mut metrics),
-            unlisted: Unlisted::default(),
+            troubles: troubles.clone(),
             news: sender,
-            is_in_trouble: false,
         };
+        let backoff = Backoff::new(derive_rng(7, "test"));
+        let source = Source::new(Kind::Service, Some("shop"), backoff, sinks);
         let mut tasks = JoinSet::new();
         tasks.spawn(source.run(namespaced::<core::v1::Service>(client, Some("shop"))));
         Self {
             calls,
             news,
             metrics,
+            troubles,
             _task: tasks,
         }
     }
@@ -159,7 +162,7 @@ async fn a_version_that_is_gone_leads_to_a_list_whether_told_as_answer_or_in_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_failures_in_a_row_lead_to_a_list() {
+async fn failures_in_a_row_that_are_answered_lead_to_a_list() {
     let mut world = World::new();
     world.list(&[], "5").await;
     for _ in 0..FAILURES_MAX {
@@ -167,8 +170,115 @@ async fn three_failures_in_a_row_lead_to_a_list() {
         assert_eq!(watch.parameter("resourceVersion"), Some("5"));
         watch.refuse(500);
     }
-    assert!(!world.call().await.is_watch());
+    let list = world.call().await;
+    assert!(!list.is_watch());
+    assert_eq!(
+        list.parameter("resourceVersion"),
+        None,
+        "the version is in doubt"
+    );
     world.assert_metric(r#"watch_restarts_total{kind="Service",reason="failures_max"} 1"#);
+}
+
+/// An API server that restarts is asked by every tier at once: it must not have to list everything for each of them.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_comes_back_is_watched_from_the_last_version_within_five_seconds() {
+    for away in [1, 20, 600] {
+        let mut world = World::new();
+        world.list(&[], "5").await;
+        let watch = world.call().await.watch();
+        watch.event("ADDED", service("c", "6", 80)).await;
+        world.news.recv().await.unwrap();
+        drop(watch);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(away) {
+            // Every connection is refused.
+            drop(world.call().await);
+        }
+        // Ready for requests, and it knows no roles yet.
+        let back = Instant::now();
+        world.call().await.refuse(403);
+        let first = world.call().await;
+        assert!(first.is_watch(), "{away}: listed without need");
+        assert_eq!(first.parameter("resourceVersion"), Some("6"));
+        assert!(
+            back.elapsed() < Duration::from_secs(5),
+            "{away}: {:?}",
+            back.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_a_server_ends_early_come_back_one_by_one() {
+    let mut delays = Vec::new();
+    for _ in 0..2 {
+        let mut world = World::new();
+        world.list(&[], "5").await;
+        let watch = world.call().await.watch();
+        sleep(Duration::from_secs(3)).await;
+        let begun = Instant::now();
+        drop(watch);
+        assert!(world.call().await.is_watch());
+        delays.push(begun.elapsed());
+    }
+    assert!(delays[0] >= Duration::from_millis(100), "{delays:?}");
+    assert!(delays[0] <= Duration::from_millis(200), "{delays:?}");
+    assert_eq!(delays[0], delays[1], "the seed decides");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_is_named_with_its_cure_and_asked_for_again_without_hurry() {
+    const MESSAGE: &str = "services is forbidden: User \"system:serviceaccount:shop:ingress\" cannot list resource \"services\"";
+    let mut world = World::new();
+    let begun = Instant::now();
+    let mut calls = 0;
+    while begun.elapsed() < Duration::from_secs(600) {
+        world.call().await.refuse_with(403, MESSAGE);
+        calls += 1;
+    }
+    // The last of them has been taken in when the next is there.
+    let next = world.call().await;
+    assert!((20..50).contains(&calls), "{calls} in ten minutes");
+    world.assert_metric(&format!(
+        "api_requests_forbidden_total{{kind=\"Service\",verb=\"list\"}} {calls}"
+    ));
+    let told = world.troubles.unread()[&Kind::Service].clone();
+    assert_eq!(told, world.troubles.current()["list Service"]);
+    assert!(
+        told.starts_with("the ServiceAccount shop/ingress may not list services in the namespace shop; grant it with: kubectl create role "),
+        "{told}"
+    );
+    next.list(&[service("a", "1", 80)], "5", "");
+    world.listed().await;
+    assert!(world.troubles.unread().is_empty() && world.troubles.current().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_makes_sure_asks_for_nothing_newer_than_what_is_known() {
+    let mut world = World::new();
+    let first = world.call().await;
+    assert_eq!(first.parameter("resourceVersion"), None);
+    first.list(&[], "5", "");
+    world.listed().await;
+    world.call().await.refuse(410);
+    let second = world.call().await;
+    assert!(!second.is_watch());
+    assert_eq!(second.parameter("resourceVersion"), Some("5"));
+    assert_eq!(
+        second.parameter("resourceVersionMatch"),
+        Some("NotOlderThan")
+    );
+    assert_eq!(
+        second.parameter("limit"),
+        None,
+        "pages would come from etcd"
+    );
+    // The server does not know the version any more: whatever it has will do.
+    second.refuse(410);
+    let third = world.call().await;
+    assert_eq!(third.parameter("resourceVersion"), None);
+    assert_eq!(third.parameter("limit"), Some("500"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,10 +313,7 @@ async fn a_list_that_fails_is_tried_again_with_growing_waits_and_tells_nothing_m
     assert!(world.news.is_empty());
     assert!(waits[1] <= Duration::from_millis(200), "{waits:?}");
     let last = waits[9];
-    assert!(
-        last >= Duration::from_secs(5) && last <= Duration::from_secs(10),
-        "{waits:?}"
-    );
+    assert!(last >= DELAY_MAX / 2 && last <= DELAY_MAX, "{waits:?}");
     assert_eq!(world.list(&[service("a", "1", 80)], "5").await, ["shop/a"]);
 }
 
@@ -259,13 +366,17 @@ async fn no_answer_leads_to_a_loop_of_requests() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secrets() {
     let (client, mut calls) = mock::client();
-    let (sender, _news) = mpsc::channel(64);
-    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+    let (news, _news) = mpsc::channel(64);
+    let sinks = Sinks {
+        metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+        troubles: Troubles::default(),
+        news,
+    };
     let mut scope = Scope {
         namespace: Some("shop".to_owned()),
         ..Scope::default()
     };
-    let tasks = start(&client, &scope, 1, &metrics, &Unlisted::default(), &sender);
+    let tasks = start(&client, &scope, 1, &sinks);
     let mut paths = Vec::new();
     for _ in 0..tasks.len() {
         let call = calls.recv().await.unwrap();
@@ -289,7 +400,7 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
 
     scope.namespace = None;
     scope.reads_ingress_classes = true;
-    let tasks = start(&client, &scope, 1, &metrics, &Unlisted::default(), &sender);
+    let tasks = start(&client, &scope, 1, &sinks);
     let mut paths = Vec::new();
     while paths.len() < tasks.len() {
         paths.push(calls.recv().await.unwrap().path);
@@ -302,4 +413,16 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
         paths.iter().all(|path| !path.contains("/namespaces/")),
         "{paths:?}"
     );
+    drop(tasks);
+
+    scope.secrets = Secrets::ByName {
+        namespaces: ["kube-system".to_owned()].into(),
+        refresh: Duration::from_secs(30),
+    };
+    let tasks = start(&client, &scope, 1, &sinks);
+    assert_eq!(tasks.len(), 4);
+    for _ in 0..4 {
+        let path = calls.recv().await.unwrap().path;
+        assert!(!path.contains("secrets"), "{path}");
+    }
 }

@@ -129,6 +129,8 @@ fn told<'e>(
             let text = format!("the API server answers {}: {}", status.code, status.message);
             (text, None)
         }
+        // The word that kube puts before it says nothing.
+        Some(kube::Error::Service(error)) => (error.to_string(), error.source()),
         _ => (error.to_string(), error.source()),
     }
 }

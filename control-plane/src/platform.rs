@@ -4,7 +4,9 @@
 //! same client code runs in the product and in the simulator. It does not look for a kubeconfig.
 
 mod connector;
+mod credentials;
 mod retry;
+pub mod version;
 
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use tiergate_data_plane::net::Net;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use connector::Connector;
+use credentials::Credentials;
 use retry::RetryWhenSafe;
 
 /// Everything outside the process.
@@ -81,7 +84,8 @@ pub fn wall_now() -> jiff::Timestamp {
 ///
 /// Differs from kube's own stack where that stack hurts an ingress: its pool follows tokio's time, a response head and a
 /// silent connection have limits, and a request is repeated only when that is safe, and not for minutes. Longer limits
-/// for connecting (at most 10 s) and reading are taken from `config`. A bearer token file is read again every minute.
+/// for connecting (at most 10 s) and reading are taken from `config`. A token file is read again
+/// every 10 s, and a refused credential or certificate is told in a sentence.
 ///
 /// # Errors
 /// When certificates, keys, tokens or headers of `config` cannot be used.
@@ -123,6 +127,7 @@ pub fn kube_client<N: Net>(net: N, mut config: kube::Config) -> anyhow::Result<k
             Err(_) => Err(BoxError::from("the API server did not answer in time")),
         }
     });
+    let http = Credentials::new(http, &mut config).context("credentials of the kubeconfig")?;
     let auth = config
         .auth_layer()
         .context("credentials of the kubeconfig")?;

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::compile::compile;
 use crate::objects::{Change, Effect, Kind, Objects};
-use crate::platform::Platform;
+use crate::platform::{Platform, derive_rng, version};
 use crate::scope::{Scope, Secrets};
 use crate::secrets;
 use crate::translate::secret::Wanted;
@@ -122,6 +122,8 @@ impl ControlPlane {
             let reader = secrets::Reader::new(client, refresh, self.seed, metrics, sinks);
             sources.spawn(reader.run(self.secret_names.subscribe()));
         }
+        let rng = derive_rng(self.seed, "version");
+        sources.spawn(version::announce(self.client.clone(), rng));
         tokio::select! {
             biased;
             () = shutdown => {}

@@ -291,8 +291,13 @@ async fn the_last_table_stays_when_the_api_server_goes_away() {
     tasks.spawn(control_plane.run(async {
         let _ = stopped.await;
     }));
-    for _ in watches::kinds(&scope()) {
+    let mut unread = watches::kinds(&scope()).len();
+    while unread > 0 {
         let call = calls.recv().await.unwrap();
+        if call.path == "/version" {
+            continue;
+        }
+        unread -= 1;
         let items = if call.path.ends_with("/services") {
             vec![mock::service("web", "1", 80)]
         } else {
@@ -313,4 +318,73 @@ async fn the_last_table_stays_when_the_api_server_goes_away() {
     drop(stop);
     tasks.join_next().await.unwrap().unwrap();
     assert!(handle.is_synced(), "a tier that drains still serves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_are_read_by_their_names_are_there_before_the_first_table() {
+    let (client, mut calls) = mock::client();
+    let mut registry = Registry::default();
+    let cell = Arc::new(SnapshotCell::new(DataPlaneMetrics::register(&mut registry)));
+    let platform = Platform {
+        net: TokioNet,
+        client,
+        seed: 7,
+    };
+    let scope = Scope {
+        secrets: Secrets::ByName {
+            namespaces: ["shop".to_owned()].into(),
+            refresh: Duration::from_secs(30),
+        },
+        ..scope()
+    };
+    let (control_plane, handle) =
+        ControlPlane::new(&platform, scope, Arc::clone(&cell), &mut registry);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(control_plane.run(std::future::pending()));
+    let (chain, key) = pem("web.example", &rcgen::PKCS_ECDSA_P256_SHA256);
+    let with_tls = |namespace: &str, version: &str| {
+        json!({
+            "metadata": {"name": "web", "namespace": namespace, "resourceVersion": version},
+            "spec": {
+                "ingressClassName": "tiergate",
+                "tls": [{"hosts": ["web.example"], "secretName": "web"}],
+                "rules": [{"host": "web.example"}],
+            },
+        })
+    };
+    // The Secret is asked for as soon as all that can name one is there, and only where that is allowed.
+    let secret = loop {
+        let call = calls.recv().await.unwrap();
+        match call.path.as_str() {
+            "/version" => {}
+            path if path.contains("/secrets") => break call,
+            path if path.ends_with("/ingresses") && !call.is_watch() => {
+                let items = [with_tls("shop", "1"), with_tls("other", "2")];
+                call.list(&items, "5", "");
+            }
+            _ if call.is_watch() => {}
+            _ => call.list(&[], "5", ""),
+        }
+    };
+    assert_eq!(secret.path, "/api/v1/namespaces/shop/secrets/web");
+    assert!(!handle.is_synced(), "it is not read yet");
+    let told = handle.unread()[&Kind::Secret].clone();
+    assert!(told.starts_with("1 that are named"), "{told}");
+    let base64 = |text: &str| k8s_openapi::ByteString(text.as_bytes().to_vec());
+    let data = json!({"tls.crt": base64(&chain), "tls.key": base64(&key)});
+    secret.object(&json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "data": data,
+        "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "3"},
+    }));
+    handle.wait_synced().await;
+    assert_eq!(cell.load_full().generation, 1);
+    assert_eq!(cell.load_full().table.certificates().exact.len(), 1);
+    let conditions = handle.model_json()["conditions"].clone();
+    assert_eq!(conditions[0]["reason"], "SecretNotAllowed", "{conditions}");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(
+        text.contains("config_conditions{reason=\"SecretNotAllowed\"} 1"),
+        "{text}"
+    );
 }

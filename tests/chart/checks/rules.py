@@ -28,6 +28,7 @@ def check(outcome):
     excepted = chart.load(EXCEPTIONS.read_text()) or {}
     rules = [
         cluster_scoped, namespaces, secrets, wildcards, tenant_role, selectors, replicas, environment, names, pods,
+        zeros,
     ]
     looked_at = 0
     for scenario in chart.scenarios():
@@ -235,3 +236,22 @@ def pods(_, objects):
                 yield f"{chart.called(item)}: a preStop hook; tiers drain by themselves"
             if not container.get("resources", {}).get("requests"):
                 yield f"{chart.called(item)}: requests no resources"
+
+
+# Numbers that the API server does not keep when they are 0: `kubectl apply` would find them missing each time.
+DROPPED = {"minReadySeconds", "initialDelaySeconds", "sampleLimit"}
+
+
+def zeros(_, objects):
+    """Applying the same again changes nothing."""
+    for item in objects:
+        for name in dropped(item):
+            yield f"{chart.called(item)}: {name} is 0: leave it out"
+
+
+def dropped(item):
+    if isinstance(item, dict):
+        yield from (key for key, value in item.items() if key in DROPPED and value == 0)
+        item = list(item.values())
+    for value in item if isinstance(item, list) else []:
+        yield from dropped(value)

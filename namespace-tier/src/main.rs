@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tiergate_control_plane::config::{Invocation, Tier, invocation, version};
 use tiergate_control_plane::process;
-use tiergate_namespace::{Config, run, scope};
+use tiergate_namespace::{Config, scope, serve};
 
 /// Another one than the package's when the build is told so (docs/versions.md).
 const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_VERSION"));
@@ -12,14 +12,7 @@ const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_V
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
     match invocation(Tier::Namespace, VERSION, arguments, process::variables()) {
-        Ok(Invocation::Serve(layers)) => match Config::from_layers(&layers) {
-            Ok(config) => process::serve(
-                &config.common.clone(),
-                layers.warnings(),
-                |platform, telemetry, shutdown| run(config, platform, Some(telemetry), shutdown),
-            ),
-            Err(invalid) => process::fail(&invalid.into()),
-        },
+        Ok(Invocation::Serve(layers)) => serve(&layers),
         Ok(Invocation::Explain {
             layers,
             files,

@@ -5,19 +5,29 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::client::connect;
 use crate::cluster::Cluster;
-use crate::{wait, world};
+use crate::process::Process;
+use crate::{kubectl, wait, world};
 
 /// The API server is away until this value is dropped.
 #[derive(Debug)]
 pub struct Away {
     file: PathBuf,
+}
+
+/// An API server in plain HTTP, for the account of a kubeconfig: `kubectl proxy`. It runs until this value is dropped.
+pub struct PlainApiServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _process: Process,
 }
 
 /// How long a connection through [`as_version`] may be silent: longer than any watch is.
@@ -42,6 +52,54 @@ impl Cluster {
             wait::seen(!said.is_good, "it answers")
         });
         away
+    }
+
+    /// Changes nothing for this long by the clock of the API server's log, and returns the window.
+    ///
+    /// # Panics
+    /// When nobody asks the API server any more, so that its clock stands.
+    #[must_use]
+    pub fn leave_alone(&self, window_ms: i64) -> Range<i64> {
+        const PAUSES_BETWEEN_LOOKS: usize = 20;
+        let last = || {
+            let requests = self.requests();
+            let times = requests.iter().map(|request| request.received_ms);
+            times.max().unwrap_or_default()
+        };
+        let begin = last();
+        wait::until("the time to leave it alone", wait::CHANGE_SECONDS, || {
+            for _ in 0..PAUSES_BETWEEN_LOOKS {
+                wait::pause();
+            }
+            wait::seen(last() > begin + window_ms, "not over")
+        });
+        begin..begin + window_ms
+    }
+
+    /// Starts an API server in plain HTTP for the account of this kubeconfig.
+    ///
+    /// # Panics
+    /// When it is not there in time.
+    #[must_use]
+    pub fn plain_api_server(&self, kubeconfig: &Path) -> PlainApiServer {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        drop(listener);
+        let mut command = Command::new(kubectl::program("1.37"));
+        command
+            .arg("proxy")
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--port={}", address.port()));
+        let process = Process::spawn("kubectl-proxy", self.folder(), &command);
+        wait::until("kubectl proxy", wait::CHANGE_SECONDS, || {
+            connect(address)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+        PlainApiServer {
+            address,
+            _process: process,
+        }
     }
 }
 

@@ -41,9 +41,14 @@ pub struct Account {
     pub task: Task,
     /// What its roles give it.
     pub rights: BTreeSet<Right>,
+    /// What it holds so that it may hand it on, in any namespace: the API server looks at these rights when it makes a role.
+    pub handed_on: BTreeSet<Right>,
     /// Whether its roles are ours, so that what it does not use is one right too many. Not so for the built-in role `admin`.
     pub is_exact: bool,
 }
+
+/// Requests by pod: all of them, and those that change something.
+pub type ByPod = BTreeMap<String, (u64, u64)>;
 
 // === impl Request ===
 
@@ -90,6 +95,14 @@ impl Account {
         self.rights.iter().filter(move |right| {
             right.gives(request) || created.as_ref().is_some_and(|one| right.gives(one))
         })
+    }
+
+    /// Whether a right is for the checks of the API server on roles and bindings, not for requests.
+    fn is_for_checks(&self, right: &Right) -> bool {
+        let is_same = |one: &Right| {
+            (&one.group, &one.resource, &one.verb) == (&right.group, &right.resource, &right.verb)
+        };
+        right.verb == "bind" || self.handed_on.iter().any(is_same)
     }
 
     /// What this account's task forbids about a request.
@@ -146,13 +159,31 @@ pub fn findings(accounts: &[Account], requests: &[Request]) -> BTreeSet<String> 
         if is_silent {
             findings.insert(format!("{title} asked for nothing, which proves nothing"));
         }
-        let unused = account.rights.iter().filter(|one| !used.contains(one));
+        let is_unused = |one: &&Right| !used.contains(one) && !account.is_for_checks(one);
+        let unused = account.rights.iter().filter(is_unused);
         if account.is_exact {
             findings
                 .extend(unused.map(|one| format!("{title} never used: {}", right_in_words(one))));
         }
     }
     findings
+}
+
+/// What the requests of an account come to, as a row of a Markdown table: all of them, those denied, those that no right gives, and
+/// those that its task forbids.
+#[must_use]
+pub fn summary(account: &Account, requests: &[Request]) -> String {
+    let [mut all, mut denied, mut not_given, mut forbidden] = [0_u64; 4];
+    for request in account.requests(requests) {
+        all += 1;
+        denied += u64::from(request.is_denied);
+        if !request.is_discovery() {
+            not_given += u64::from(account.used_by(request).next().is_none() && account.is_exact);
+            forbidden += u64::from(account.forbidden(request).is_some());
+        }
+    }
+    let title = &account.title;
+    format!("| {title} | {all} | {denied} | {not_given} | {forbidden} |\n")
 }
 
 /// Requests of an account by kind, place and verb, as rows of a Markdown table. Discovery is one row.
@@ -180,17 +211,19 @@ pub fn table(account: &Account, requests: &[Request]) -> String {
     text
 }
 
-/// Requests of an account in a window of time, by pod when the log knows it.
+/// Requests of an account in a window of time, and those of them that change something, by pod when the log knows it.
 #[must_use]
 pub fn requests_by_pod(
     account: &Account,
     requests: &[Request],
     window_ms: std::ops::Range<i64>,
-) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
+) -> ByPod {
+    let mut counts = ByPod::new();
     for request in account.requests(requests) {
         if window_ms.contains(&request.received_ms) {
-            *counts.entry(request.pod.clone()).or_default() += 1;
+            let is_write = !["get", "list", "watch"].contains(&request.verb.as_str());
+            let count = counts.entry(request.pod.clone()).or_default();
+            *count = (count.0 + 1, count.1 + u64::from(is_write));
         }
     }
     counts

@@ -31,6 +31,7 @@ pub struct Helm {
     major: String,
     program: PathBuf,
     kubeconfig: PathBuf,
+    streams_lists: bool,
 }
 
 /// Folder of the chart.
@@ -77,7 +78,15 @@ impl Helm {
             major: major.to_owned(),
             program,
             kubeconfig: kubeconfig.to_path_buf(),
+            streams_lists: true,
         }
+    }
+
+    /// The same one, which lists before it watches, as it does with an API server that cannot begin a watch with what is there.
+    #[must_use]
+    pub fn without_streamed_lists(mut self) -> Self {
+        self.streams_lists = false;
+        self
     }
 
     /// Its major.
@@ -102,6 +111,8 @@ impl Helm {
             .env("HELM_CACHE_HOME", home.join("cache"))
             .env("HELM_CONFIG_HOME", home.join("config"))
             .env("HELM_DATA_HOME", home.join("data"))
+            // A gate of client-go; helm decides when it is not set.
+            .envs((!self.streams_lists).then_some(("KUBE_FEATURE_WatchListClient", "false")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

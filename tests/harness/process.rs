@@ -38,6 +38,16 @@ impl Process {
     /// # Panics
     /// When it cannot be started, ends, or is not ready in time.
     pub(crate) fn start(name: &str, folder: &Path, command: &Command) -> Self {
+        let process = Self::spawn(name, folder, command);
+        process.wait_until_ready();
+        process
+    }
+
+    /// Starts a program that never says `ready`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub(crate) fn spawn(name: &str, folder: &Path, command: &Command) -> Self {
         let create = |ending: &str| {
             let file = File::create(folder.join(format!("{name}.{ending}")));
             file.expect("target can be written")
@@ -56,13 +66,17 @@ impl Process {
                 None => shell.env_remove(key),
             };
         }
-        let process = Self {
+        Self {
             name: name.to_owned(),
             folder: folder.to_path_buf(),
             shell: Mutex::new(shell.spawn().expect("sh can be started")),
-        };
-        process.wait_until_ready();
-        process
+        }
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        let mut shell = self.shell.lock().expect("nobody panics with it");
+        shell.try_wait().expect("our child can be asked").is_none()
     }
 
     /// Everything it wrote so far, standard output first.

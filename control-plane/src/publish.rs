@@ -8,6 +8,7 @@
 //! are read by their names come last, because the others name them; each translation says which are wanted. A table
 //! equal to the published one is no publication. Without the API server the last table stays.
 
+mod expiry;
 mod handle;
 mod metrics;
 mod report;
@@ -52,6 +53,7 @@ pub struct ControlPlane {
     scope: Scope,
     cell: Arc<SnapshotCell>,
     metrics: Metrics,
+    expiries: expiry::Expiries,
     watch_metrics: watches::Metrics,
     secret_metrics: secrets::Metrics,
     troubles: watches::Troubles,
@@ -96,6 +98,7 @@ impl ControlPlane {
             scope,
             cell,
             metrics: Metrics::register(registry),
+            expiries: expiry::Expiries::register(registry),
             watch_metrics: watches::Metrics::register(registry),
             secret_metrics: secrets::Metrics::register(registry),
             troubles,
@@ -211,6 +214,7 @@ impl ControlPlane {
         report::log_difference(&before.conditions, &translation.conditions);
         self.name_secrets(&translation.secrets);
         self.metrics.count(&translation);
+        self.expiries.show(&translation.model);
         let table = compile(&translation.model);
         if !is_first && self.cell.load_full().table == table {
             self.metrics.applied(ApplyResult::Unchanged);

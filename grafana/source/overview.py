@@ -67,6 +67,7 @@ def behind():
             [query(f"sum by (tier) (tiergate_upstream_connections{{{q.TIER}}})", "{{tier}}")],
         ),
         signals.aborts_and_retries(),
+        signals.empty_backends("tier", "tenant"),
     ]
 
 
@@ -131,6 +132,7 @@ def configuration():
             "ops",
             [query(q.rate("tiergate_watch_events_total", q.TIER, "tier", "type"), "{{tier}} {{type}}")],
         ),
+        signals.certificates(),
     ]
 
 

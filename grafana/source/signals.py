@@ -1,12 +1,14 @@
 """The signals that both dashboards show: success, traffic, errors, time."""
 
 from . import queries as q
-from .grafana import GREEN, ORANGE, RED, query, stat, steps, timeseries
+from .grafana import GREEN, ORANGE, RED, bargauge, query, stat, steps, timeseries
 
 SUCCESS = steps(RED, (0.99, ORANGE), (0.999, GREEN))
 SECONDS = steps(GREEN, (0.5, ORANGE), (2.5, RED))
 ANY_IS_BAD = steps(GREEN, (0.000001, RED))
 SILENCE = steps(GREEN, (120, ORANGE), (300, RED))
+# 3 days and 21 days.
+LEFT = steps(RED, (259_200, ORANGE), (1_814_400, GREEN))
 SHARE_USED = steps(GREEN, (0.7, ORANGE), (0.9, RED))
 
 
@@ -172,4 +174,31 @@ def transferred(*by):
             query(q.rate("tiergate_request_body_bytes_total", q.TENANT, *by), f"{legend} received"),
             query(q.rate("tiergate_response_body_bytes_total", q.TENANT, *by), f"{legend} sent"),
         ],
+    )
+
+
+# --- what is configured -----------------------------------------------------------------------------------------------
+
+
+def certificates():
+    expiry = f"min by (tier, tenant, secret) (tiergate_tls_certificate_expiry_timestamp_seconds{{{q.TENANT}}})"
+    return bargauge(
+        "Certificates expire in",
+        "Time left for each Secret that is served, by namespace and name. Orange from 21 days, red from 3. A renewed Secret is served within seconds.",
+        "s",
+        [query(f"{expiry} - time()", "{{tier}} {{tenant}}/{{secret}}")],
+        thresholds=LEFT,
+        nothing="no certificate",
+    )
+
+
+def empty_backends(*by):
+    """Each process of a tier counts the same backends, so one process is taken."""
+    one = f'max by (tier, tenant, state) (tiergate_config_backends{{{q.TENANT},state="empty"}})'
+    legend = " ".join(f"{{{{{label}}}}}" for label in by)
+    return timeseries(
+        "Services without a pod",
+        "Service ports that an Ingress names and that have no endpoint: their requests are answered with 503.",
+        "short",
+        [query(f"sum by ({', '.join(by)}) ({one})", legend)],
     )

@@ -66,6 +66,8 @@ def configuration():
             ],
             thresholds=steps(GREEN),
         ),
+        signals.empty_backends("tier"),
+        signals.certificates(),
     ]
 
 

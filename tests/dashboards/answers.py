@@ -96,7 +96,7 @@ def empty_panels(dashboards, prometheus, chosen, restrict=lambda text: text):
         values = {**first_values(dashboard, prometheus), **chosen}
         by_panel = {}
         for query in model.queries(name, dashboard):
-            if not query.may_be_empty:
+            if not (query.may_be_empty or query.may_be_empty_when_chosen):
                 by_panel.setdefault(query.panel, []).append(query)
         for place, queries in by_panel.items():
             findings = [one for query in queries for one in problem(query, values, prometheus, restrict)]

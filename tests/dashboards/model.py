@@ -10,6 +10,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "grafana"
 VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
+# Not every tier and tenant has these.
+WORDS_FOR_NOTHING = frozenset({"no certificate"})
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+),\s*(?P<label>\w+)\)")
 
 
@@ -25,6 +27,8 @@ class Query:
     panel: str = ""
     # Annotations mark what happens now and then.
     may_be_empty: bool = False
+    # The panel says itself what nothing means there.
+    may_be_empty_when_chosen: bool = False
 
 
 def read(path):
@@ -52,6 +56,7 @@ def queries(name, dashboard):
     """Every query of the panels and annotations."""
     for panel in shown(dashboard):
         place = f"{name}: panel {panel['title']!r}"
+        has_words = panel["fieldConfig"]["defaults"].get("noValue") in WORDS_FOR_NOTHING
         for target in panel.get("targets", []):
             yield Query(
                 f"{place} {target['refId']}",
@@ -59,6 +64,7 @@ def queries(name, dashboard):
                 target.get("legendFormat", ""),
                 target.get("instant", False),
                 place,
+                may_be_empty_when_chosen=has_words,
             )
     for annotation in dashboard["annotations"]["list"]:
         place = f"{name}: annotation {annotation['name']!r}"

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::model::Model;
+use crate::model::backend::Backend;
 use crate::objects::Kind;
 use crate::platform::wall_now;
 use crate::scope::ObjectName;
@@ -34,6 +36,7 @@ pub(super) struct Metrics {
     applies: Family<ApplyLabels, Counter>,
     propagation: Histogram,
     objects: Family<ObjectLabels, Gauge>,
+    backends: Family<BackendLabels, Gauge>,
     conditions: Family<ReasonLabels, Gauge>,
     refused: Counter,
     last_success: Gauge<f64, AtomicU64>,
@@ -49,6 +52,12 @@ struct ObjectLabels {
     tenant: String,
     kind: Kind,
     state: ObjectState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct BackendLabels {
+    tenant: String,
+    state: BackendState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +80,12 @@ enum ObjectState {
     Rejected,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum BackendState {
+    Ready,
+    Empty,
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -79,6 +94,7 @@ impl Metrics {
             applies: Family::default(),
             propagation: Histogram::new(PROPAGATION_BUCKETS),
             objects: Family::default(),
+            backends: Family::default(),
             conditions: Family::default(),
             refused: Counter::default(),
             last_success: Gauge::default(),
@@ -97,6 +113,11 @@ impl Metrics {
             "config_objects",
             "Ingresses that are ours, and other objects with a condition, by tenant, kind and state: rejected has a condition",
             metrics.objects.clone(),
+        );
+        registry.register(
+            "config_backends",
+            "Service ports that routes name, by tenant and state: ready has endpoints, empty has none and answers 503",
+            metrics.backends.clone(),
         );
         registry.register(
             "config_conditions",
@@ -129,7 +150,7 @@ impl Metrics {
         self.refused.inc_by(count as u64);
     }
 
-    /// Sets the gauges of objects and conditions; those of objects that are gone go with them.
+    /// Sets the gauges of objects, backends and conditions; those of objects that are gone go with them.
     pub(super) fn count(&self, translation: &Translation) {
         let mut objects: BTreeMap<(Kind, &ObjectName), ObjectState> = translation
             .ingresses
@@ -163,11 +184,37 @@ impl Metrics {
                 self.objects.get_or_create(&labels).set(count);
             }
         }
+        self.count_backends(&translation.model);
         for reason in Reason::ALL {
             let count = reasons.get(&reason).copied().unwrap_or_default();
             self.conditions
                 .get_or_create(&ReasonLabels { reason })
                 .set(count);
+        }
+    }
+
+    fn count_backends(&self, model: &Model) {
+        let mut counts: BTreeMap<BackendLabels, i64> = BTreeMap::new();
+        for (position, (tenant, served)) in model.tenants.iter().enumerate() {
+            let tenant = if position < TENANTS_MAX {
+                tenant.as_str()
+            } else {
+                OVERFLOW
+            };
+            // Both states of a tenant are shown, so that nothing appears only when it is wrong.
+            for state in [BackendState::Ready, BackendState::Empty] {
+                let is_so = |backend: &&Backend| BackendState::of(backend) == state;
+                let count = served.backends.values().filter(is_so).count();
+                let labels = BackendLabels {
+                    tenant: tenant.to_owned(),
+                    state,
+                };
+                *counts.entry(labels).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
+            }
+        }
+        self.backends.clear();
+        for (labels, count) in counts {
+            self.backends.get_or_create(&labels).set(count);
         }
     }
 }
@@ -191,6 +238,28 @@ impl EncodeLabelValue for ObjectState {
         match self {
             Self::Accepted => "accepted",
             Self::Rejected => "rejected",
+        }
+        .encode(encoder)
+    }
+}
+
+// === impl BackendState ===
+
+impl BackendState {
+    fn of(backend: &Backend) -> Self {
+        if backend.endpoints.as_slice().is_empty() {
+            Self::Empty
+        } else {
+            Self::Ready
+        }
+    }
+}
+
+impl EncodeLabelValue for BackendState {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ready => "ready",
+            Self::Empty => "empty",
         }
         .encode(encoder)
     }

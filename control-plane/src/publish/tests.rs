@@ -223,6 +223,7 @@ async fn a_bad_object_is_counted_until_it_is_put_right() {
     world.assert_metric(r#"config_objects{tenant="shop",kind="Ingress",state="accepted"} 1"#);
     world.assert_metric(r#"config_objects{tenant="shop",kind="Ingress",state="rejected"} 1"#);
     world.assert_metric(r#"config_conditions{reason="ServiceNotFound"} 1"#);
+    world.assert_metric(r#"config_backends{tenant="shop",state="empty"} 2"#);
     let conditions = world.handle.model_json()["conditions"].clone();
     assert_eq!(conditions[0]["object"], "Ingress shop/bad");
 
@@ -280,6 +281,18 @@ async fn keys_and_certificates_are_not_shown() {
             assert!(!text.contains(secret), "{text}");
         }
     }
+    // What rcgen gives a certificate that says nothing of its time: the first day of 4096.
+    world.assert_metric(
+        r#"tls_certificate_expiry_timestamp_seconds{tenant="shop",secret="web"} 67090118400"#,
+    );
+
+    world.tell(Change::Apply(ingress("web", "web"))).await;
+    world
+        .until(|cell| cell.load_full().table.certificates().exact.is_empty())
+        .await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &world.registry).unwrap();
+    assert!(!text.contains("secret=\"web\""), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ const HEAD: &str = "\
 <!-- Written from a scrape of a running tier by `UPDATE_EXPECT=1 cargo test -p tiergate-control-plane`. -->
 
 Both tiers serve these at `/metrics` of the admin port, as OpenMetrics text. Every series has the label `tier` (`cluster`
-or `namespace`) as well. Values of `tenant` (the namespace of an Ingress) and `ingress` come from objects that are served;
+or `namespace`) as well. Values of `tenant` (the namespace of an Ingress; beside `secret`, of the Secret), `ingress` and `secret` come from objects that are served;
 `_none` stands for requests that nothing matched, `_overflow` for what is beyond the limit of series. All other labels have
 closed sets of values. A series goes when its Ingress goes.
 

@@ -4,20 +4,28 @@ use expect_test::expect_file;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::objects::certificate::tests::pem;
 use crate::telemetry::page;
 
-/// One Ingress that works, and one that names a Service that is not there.
+/// One Ingress that works, with a certificate, and one that names a Service that is not there.
 fn objects(upstream: SocketAddr) -> Value {
+    let (chain, key) = pem("web.example", &rcgen::PKCS_ECDSA_P256_SHA256);
+    let base64 = |text: String| json!(k8s_openapi::ByteString(text.into_bytes()));
     let ingress = |name: &str| {
         let backend = json!({"service": {"name": name, "port": {"number": 80}}});
         let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
         json!({
             "metadata": {"name": name, "namespace": "a"},
-            "spec": {"ingressClassName": "tiergate", "rules": [{"host": format!("{name}.example"), "http": {"paths": [path]}}]},
+            "spec": {"ingressClassName": "tiergate", "rules": [{"host": format!("{name}.example"), "http": {"paths": [path]}}], "tls": [{"secretName": "web"}]},
         })
     };
     json!({
         "ingresses": [ingress("web"), ingress("nothing")],
+        "secrets": [{
+            "metadata": {"name": "web", "namespace": "a"},
+            "type": "kubernetes.io/tls",
+            "data": {"tls.crt": base64(chain), "tls.key": base64(key)},
+        }],
         "services": [{
             "metadata": {"name": "web", "namespace": "a"},
             "spec": {"ports": [{"port": 80, "targetPort": upstream.port()}]},

@@ -74,6 +74,20 @@ impl Kubectl {
         }
     }
 
+    /// What a shell types to run it, in front of its arguments.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let Self {
+            program,
+            kubeconfig,
+        } = self;
+        format!(
+            "{} --kubeconfig {}",
+            program.display(),
+            kubeconfig.display()
+        )
+    }
+
     /// Runs it and returns what it said, good or bad.
     ///
     /// # Panics

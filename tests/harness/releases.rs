@@ -4,7 +4,7 @@
 //! that namespace and to nothing else. The applications are those of the story.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::client::{Request, fetch};
@@ -229,13 +229,17 @@ pub fn until_answered_at(at: SocketAddr, host: &str, tenant: &str, application: 
 /// When there is none, or more than one.
 pub fn kill_tier_at(address: &str) {
     let mark = format!("={address}:");
+    // Another cluster of this machine may use the same addresses, in a network of its own.
+    let network = |process: &Path| std::fs::read_link(process.join("ns/net")).ok();
+    let ours = network(Path::new("/proc/self"));
     let processes = std::fs::read_dir("/proc").expect("Linux has it");
     let ids = processes.flatten().filter_map(|entry| {
         let id: u32 = entry.file_name().to_str()?.parse().ok()?;
         let words = std::fs::read(entry.path().join("cmdline")).ok()?;
         let words = String::from_utf8_lossy(&words).into_owned();
         let program = words.split('\0').next()?.rsplit('/').next()?;
-        (program.starts_with("tiergate-") && words.contains(&mark)).then_some(id)
+        let is_it = program.starts_with("tiergate-") && words.contains(&mark);
+        (is_it && network(&entry.path()) == ours).then_some(id)
     });
     let ids: Vec<u32> = ids.collect();
     let [id] = ids[..] else {

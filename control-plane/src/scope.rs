@@ -87,21 +87,33 @@ impl ObjectName {
             name: name.into(),
         }
     }
+
+    /// Whether an object of a namespace can be called this: a name may come from a field that nothing has checked, and one such as
+    /// `../x` would be another request than the one that is meant.
+    #[must_use]
+    pub(crate) fn is_possible(&self) -> bool {
+        is_dns_name(&self.namespace) && is_dns_name(&self.name)
+    }
+}
+
+/// What Kubernetes calls a DNS subdomain.
+fn is_dns_name(text: &str) -> bool {
+    let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(|b| is_alphanumeric(*b))
+            && bytes.last().is_some_and(|b| is_alphanumeric(*b))
+            && bytes.iter().all(|b| is_alphanumeric(*b) || *b == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 impl FromStr for ObjectName {
     type Err = InvalidObjectName;
 
     fn from_str(text: &str) -> Result<Self, InvalidObjectName> {
-        let is_name = |part: &str| {
-            !part.is_empty()
-                && part.len() <= 253
-                && part.bytes().all(|b| {
-                    b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.')
-                })
-        };
         match text.split_once('/') {
-            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+            Some((namespace, name)) if is_dns_name(namespace) && is_dns_name(name) => {
                 Ok(Self::new(namespace, name))
             }
             _ => Err(InvalidObjectName(text.to_owned())),
@@ -129,7 +141,10 @@ mod tests {
             "kube-system/error-pages".parse(),
             Ok(ObjectName::new("kube-system", "error-pages"))
         );
-        for text in ["", "a", "a/", "/a", "a/b/c", "A/b", "a b/c", "a/b\n"] {
+        for text in [
+            "", "a", "a/", "/a", "a/b/c", "A/b", "a b/c", "a/b\n", "a/..", "../a", "a/b.", "a/-b",
+            "a/b?c", "a/b%2fc",
+        ] {
             let error = text.parse::<ObjectName>().unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -88,6 +88,13 @@ impl<'a> Named<'a> {
             );
             return Err((Reason::SecretNotAllowed, message));
         }
+        if !secret.is_possible() {
+            let message = format!(
+                "there is no Secret {:?} in {namespace}: nothing can be called that",
+                secret.name
+            );
+            return Err((Reason::SecretNotFound, message));
+        }
         if self.wanted.names.contains(secret) {
             return Ok(());
         }

@@ -89,7 +89,7 @@ def names(key, text):
         dotted = line.replace("/", ".").replace("~1", "/")
         if key in line or f".{key}" in dotted:
             return True
-        if last in line and ("property" in line or "properties" in line) and (above in line or f".{above}" in dotted):
+        if last in line and any(word in line for word in ("property", "properties", "is required")) and (above in line or f".{above}" in dotted):
             return True
     return False
 

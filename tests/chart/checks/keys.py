@@ -4,6 +4,7 @@ without a schema (which would be refused), a schema without a default, or a defa
 import json
 
 import chart
+from checks import bad_values
 
 # The names that the ingress chart of openstack-helm had for some keys. They have no defaults: who sets one, means it.
 OLDER = {"deployment.cluster", "deployment.type", "monitoring", "network.host_namespace", "network.vip"}
@@ -62,7 +63,7 @@ def validate(outcome, schema):
     validator = jsonschema.validators.validator_for(schema)
     validator.check_schema(schema)
     for file in [chart.CHART / "values.yaml", *(scenario.file for scenario in chart.scenarios())]:
-        for error in validator(schema).iter_errors(chart.load(file.read_text()) or {}):
+        for error in validator(schema).iter_errors(bad_values.merge(chart.defaults(), chart.load(file.read_text()) or {})):
             outcome.failed(f"{file.relative_to(chart.ROOT)}: {error.json_path}: {error.message}")
 
 

@@ -43,6 +43,10 @@ what it cannot: older names of values, comparisons, and all of it again for --sk
 
 {{- define "tiergate.refusals.names" -}}
 {{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- $name := include "tiergate.fullname" . -}}
+{{- if or (gt (len $name) 54) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- include "tiergate.refusal" (list (.Values.fullnameOverride | empty | ternary "release name" "fullnameOverride") $name "the name of a Service: at most 54 characters a-z, 0-9 and -, the first a letter; another release name, or fullnameOverride, makes one") -}}
+{{- end -}}
 {{- if eq $settings.clusterClass .Values.ingressClass.namespace.name -}}
 {{- include "tiergate.refusal" (list "ingressClass.namespace.name" .Values.ingressClass.namespace.name "another name than ingressClass.cluster.name: a tier that serves both would send requests to itself") -}}
 {{- end -}}

@@ -83,7 +83,7 @@ fn kill_a_replica(site: &Site, namespace: &str, component: &str) -> Report {
         site.cluster.kubectl().ok(&ready);
     });
     numbers::show(&format!(
-        "helm: one of two replicas of a {component} killed: {} failed after one retry, {} retried, of {}",
+        "helm: one of two replicas of a {component} killed: {} failed after one retry a second later, {} retried, of {}",
         report.failed,
         report.retried,
         report.sent()
@@ -99,9 +99,7 @@ fn an_upgrade_a_rollback_and_a_killed_replica_fail_no_request() {
     upgrades_and_back(&site);
     // The cluster tier asks the other replica: nobody notices.
     kill_a_replica(&site, "openstack", "namespace-tier").assert_nothing_failed();
-    // In front of the cluster tier is the Service, which sends connections to a dead pod until it is known to be not ready. How
-    // many that are is shown; that they end is asserted.
-    kill_a_replica(&site, CLUSTER_NAMESPACE, "cluster-tier");
-    let (report, ()) = load::during(&site.releases("4").target(), || {});
-    report.assert_nothing_failed();
+    // In front of the cluster tier is the Service, which sends connections to a dead pod until it is known to be not ready: clients
+    // notice, and get through when they ask once more.
+    kill_a_replica(&site, CLUSTER_NAMESPACE, "cluster-tier").assert_nothing_failed();
 }

@@ -48,7 +48,7 @@ pub struct Report {
     pub fresh: u64,
     /// How long the load ran.
     pub seconds: f64,
-    /// Requests that were asked a second time, on a new connection, by clients that may.
+    /// Requests that were asked once more, on a new connection, by clients that may.
     pub retried: u64,
     /// Requests that were not answered with 200.
     pub failed: u64,
@@ -84,7 +84,7 @@ pub fn during<T>(target: &Target, change: impl FnOnce() -> T) -> (Report, T) {
     run(target, 1, change)
 }
 
-/// The same with clients that ask a second time when a request fails, as browsers and libraries do.
+/// The same with clients that ask once more when a request fails, a second later, as `curl --retry 1` does.
 pub fn during_with_one_retry<T>(target: &Target, change: impl FnOnce() -> T) -> (Report, T) {
     run(target, 2, change)
 }
@@ -127,6 +127,7 @@ fn keep_asking(target: &Target, tries_max: u32, shared: &Shared, count: &AtomicU
         for _ in 1..tries_max {
             if !matches!(&answer, Ok(response) if response.status == 200) {
                 shared.retried.fetch_add(1, Ordering::SeqCst);
+                wait::before_retry();
                 connection = None;
                 answer = ask(target, &mut connection, &request);
             }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Before a request is repeated.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a change may take to be seen on a slow machine before it counts as lost.
 pub const CHANGE_SECONDS: u64 = 60;
 
@@ -33,6 +36,11 @@ pub fn pause() {
 /// A shorter pause, to bound the rate of a load.
 pub fn breathe() {
     std::thread::sleep(PAUSE / 5);
+}
+
+/// Before a request is repeated: what `curl --retry` waits, too.
+pub fn before_retry() {
+    std::thread::sleep(RETRY_PAUSE);
 }
 
 /// A condition as a probe: complains with what was seen.

@@ -61,19 +61,36 @@ impl Cluster {
     #[must_use]
     pub fn leave_alone(&self, window_ms: i64) -> Range<i64> {
         const PAUSES_BETWEEN_LOOKS: usize = 20;
-        let last = || {
-            let requests = self.requests();
-            let times = requests.iter().map(|request| request.received_ms);
-            times.max().unwrap_or_default()
-        };
-        let begin = last();
+        let begin = self.last_request_ms();
         wait::until("the time to leave it alone", wait::CHANGE_SECONDS, || {
             for _ in 0..PAUSES_BETWEEN_LOOKS {
                 wait::pause();
             }
-            wait::seen(last() > begin + window_ms, "not over")
+            wait::seen(self.last_request_ms() > begin + window_ms, "not over")
         });
         begin..begin + window_ms
+    }
+
+    /// When the API server was asked last, by its clock; 0 when it never was.
+    #[must_use]
+    pub fn last_request_ms(&self) -> i64 {
+        let requests = self.requests();
+        let times = requests.iter().map(|request| request.received_ms);
+        times.max().unwrap_or_default()
+    }
+
+    /// Waits until no pod has these labels in any namespace, and returns when that was, by the clock of the API server.
+    ///
+    /// # Panics
+    /// When some stay.
+    #[must_use]
+    pub fn until_no_pods(&self, selector: &str) -> i64 {
+        let kubectl = self.kubectl();
+        wait::until("the pods are gone", wait::CHANGE_SECONDS, || {
+            let pods = kubectl.ok(&format!("get pods -A --selector={selector} -o name"));
+            wait::seen(pods.is_empty(), pods)
+        });
+        self.last_request_ms()
     }
 
     /// Starts an API server in plain HTTP for the account of this kubeconfig.

@@ -317,8 +317,8 @@ fn report(run: &Run) -> String {
     let versions = run.cluster.kubectl().json("version");
     let version = versions["serverVersion"]["gitVersion"].as_str();
     let mut text = include_str!("harness/audit/report.md")
-        .replace("DATE", &date)
-        .replace("VERSION", version.expect("the API server has a version"));
+        .replace("{DATE}", &date)
+        .replace("{VERSION}", version.expect("the API server has a version"));
     for account in &run.accounts {
         text += &audit::summary(account, &run.requests);
     }

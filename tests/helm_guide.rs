@@ -55,10 +55,10 @@ fn every_command_of_the_guide_works_as_it_stands() {
     let out = String::from_utf8_lossy(&output.stdout);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}:\n{out}\n{err}", output.status);
-    // Asked at both doors: through the load balancer, and at a port of a node.
+    // Asked at three doors: through the load balancer, by HTTPS, and at a port of a node.
     assert_eq!(
         out.matches("\"namespace\":\"openstack\"").count(),
-        2,
+        3,
         "{out}"
     );
 }

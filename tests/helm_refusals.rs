@@ -7,7 +7,8 @@ use tiergate_tests::cluster::Cluster;
 use tiergate_tests::helm::{
     CLUSTER_NAMESPACE, CLUSTER_RELEASE, Helm, MAJORS, RELEASE, chart, cluster_values, tenant_values,
 };
-use tiergate_tests::{kubectl, repository, wait, world};
+use tiergate_tests::kubectl::{self, Kubectl};
+use tiergate_tests::{repository, wait, world};
 
 /// Kinds that a namespace tier reads: Ingresses, Services, EndpointSlices, Secrets.
 const KINDS_READ: usize = 4;
@@ -94,6 +95,51 @@ fn a_second_cluster_release_with_the_same_class(cluster: &Cluster) {
     assert_eq!(cluster.tier_pods("second").len(), 2);
 }
 
+fn a_host_that_the_namespace_has_not_been_given(cluster: &Cluster) {
+    const TENANT_READS: &str = "ValidatingAdmissionPolicy 'tiergate-cluster-hosts'";
+    const GIVEN: &str = "tiergate.dev/hosts=www.example.com";
+    documented(TENANT_READS);
+    documented("tiergate.dev/hosts");
+    let kubeconfig = cluster.tenant_admin("thief");
+    let helm = Helm::new("4", &kubeconfig);
+    let tenant = Kubectl::new(kubectl::VERSIONS[0], &kubeconfig);
+    let policy = repository::root().join("deploy/policy/cluster-hosts.yaml");
+    let policy = policy.display();
+    let administrator = cluster.kubectl();
+    administrator.ok(&format!("apply --filename {policy}"));
+    let delegates = |host: &str| {
+        let line = format!(
+            "template {RELEASE} {} --namespace thief --show-only templates/ingress-delegation.yaml --set delegation.hosts={{{host}}}",
+            chart()
+        );
+        let ingress = helm.ok(&line, "");
+        tenant.run_with("create --dry-run=server --filename -", &ingress)
+    };
+    for host in [
+        "keystone.openstack.svc.cluster.local",
+        "*.openstack.svc.cluster.local",
+        "*.svc.cluster.local",
+        "thief.svc.cluster.local",
+        "www.example.com",
+    ] {
+        // A policy is in force a moment after it is there.
+        wait::until(host, wait::CHANGE_SECONDS, || {
+            let said = delegates(host);
+            wait::seen(said.err.contains(TENANT_READS), said.err)
+        });
+    }
+    let said = delegates("keystone.thief.svc.cluster.local");
+    assert!(said.is_good, "{}", said.err);
+    let said = tenant.run(&format!("annotate namespace thief {GIVEN}"));
+    assert!(said.err.contains("cannot patch resource"), "{}", said.err);
+    administrator.ok(&format!("annotate namespace thief {GIVEN}"));
+    wait::until("the annotation counts", wait::CHANGE_SECONDS, || {
+        let said = delegates("www.example.com");
+        wait::seen(said.is_good, said.err)
+    });
+    administrator.ok(&format!("delete --filename {policy}"));
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_words_that_the_guide_explains() {
     const TEST: &str = "what_cannot_be_is_refused_in_words_that_the_guide_explains";
@@ -104,4 +150,5 @@ fn what_cannot_be_is_refused_in_words_that_the_guide_explains() {
     let cluster = cluster.in_test();
     a_namespace_release_without_a_cluster_release(&cluster);
     a_second_cluster_release_with_the_same_class(&cluster);
+    a_host_that_the_namespace_has_not_been_given(&cluster);
 }

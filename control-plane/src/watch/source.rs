@@ -239,8 +239,9 @@ impl Source {
         };
         let mut stream = std::pin::pin!(stream);
         let mut has_news = false;
+        let mut limit = WATCH_LIFE_MIN;
         loop {
-            let event = match timeout(silence, stream.try_next()).await {
+            let event = match timeout(limit, stream.try_next()).await {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) if has_news || begun.elapsed() >= WATCH_LIFE_MIN => {
                     self.succeeded(Verb::Watch);
@@ -253,10 +254,17 @@ impl Source {
                     });
                 }
                 Ok(Err(error)) => return self.failed(&error),
+                Err(_) if limit == WATCH_LIFE_MIN => {
+                    // It stands, and where nothing changes there is no news for a long time: trouble is over now.
+                    self.succeeded(Verb::Watch);
+                    limit = silence.saturating_sub(WATCH_LIFE_MIN);
+                    continue;
+                }
                 Err(_) => return self.silent(),
             };
             match self.take(event, version).await {
                 Ok(()) => {
+                    limit = silence;
                     has_news = true;
                     self.patience.reset();
                 }

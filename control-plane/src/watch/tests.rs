@@ -255,6 +255,17 @@ async fn a_missing_right_is_named_with_its_cure_and_asked_for_again_without_hurr
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_stands_ends_the_trouble_though_nothing_changes() {
+    let mut world = World::new();
+    world.list(&[], "5").await;
+    world.call().await.refuse(403);
+    let _stands = world.call().await.watch();
+    assert!(!world.troubles.current().is_empty());
+    sleep(Duration::from_secs(2)).await;
+    assert!(world.troubles.current().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_makes_sure_asks_for_nothing_newer_than_what_is_known() {
     let mut world = World::new();
     let first = world.call().await;

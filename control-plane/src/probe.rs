@@ -110,6 +110,8 @@ pub enum Failure {
 
 /// Bytes of a wrong answer that are shown.
 const SHOWN_BYTES_MAX: usize = 1000;
+/// How long they may take.
+const SHOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 // === impl Probe ===
 
@@ -242,11 +244,15 @@ impl Probe {
         }
         let mut body = response.into_body();
         let mut begin = Vec::new();
-        while begin.len() < SHOWN_BYTES_MAX
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            begin.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-        }
+        // What it answers matters more than the text, for which there may be no time.
+        let read = async {
+            while begin.len() < SHOWN_BYTES_MAX
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                begin.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
+        };
+        let _ = tokio::time::timeout(SHOWN_TIMEOUT.min(self.timeout / 2), read).await;
         begin.truncate(SHOWN_BYTES_MAX);
         Err(Failure::Other {
             asked: self.asked(),

@@ -105,6 +105,29 @@ fn path(folder: &tempfile::TempDir) -> String {
 }
 
 #[tokio::test]
+async fn a_wrong_status_is_told_though_the_body_does_not_come() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = async {
+        let (mut stream, _) = listener.accept().await?;
+        stream
+            .write_all(b"HTTP/1.1 503 Wait\r\nContent-Length: 9\r\n\r\n")
+            .await?;
+        std::future::pending::<io::Result<()>>().await
+    };
+    let url = format!("http://{address}/");
+    let arguments = [&*url, "--timeout", "4s"];
+    let said = tokio::select! {
+        said = said(&arguments) => said,
+        ended = server => panic!("{ended:?}"),
+    };
+    assert_eq!(
+        said,
+        format!("{url}: answers 503 Service Unavailable, not 200 to 299")
+    );
+}
+
+#[tokio::test]
 async fn the_answer_is_judged_by_its_status() {
     let address = server(None).await;
     let folder = tempfile::tempdir().unwrap();
@@ -214,6 +237,7 @@ fn what_makes_no_sense_is_a_usage_error() {
         &["10.0.0.7:10254/readyz"],
         &["ftp://a/"],
         &["http:///readyz"],
+        &["http://a:99999/"],
         &["http://user@a/"],
         &["https://a/"],
         &["https://a/", "--insecure", "--ca", "a.pem"],
@@ -251,6 +275,8 @@ fn what_makes_no_sense_is_a_usage_error() {
           error: invalid value 'ftp://a/' for '<URL>': write a URL such as http://10.0.0.7:10254/readyz
         http:///readyz
           error: invalid value 'http:///readyz' for '<URL>': write a URL such as http://10.0.0.7:10254/readyz
+        http://a:99999/
+          error: invalid value 'http://a:99999/' for '<URL>': write a URL such as http://10.0.0.7:10254/readyz
         http://user@a/
           error: invalid value 'http://user@a/' for '<URL>': write a URL such as http://10.0.0.7:10254/readyz
         https://a/

@@ -110,7 +110,11 @@ fn url(text: &str) -> Result<Uri, &'static str> {
     let is_bare = url
         .authority()
         .is_none_or(|host| !host.as_str().contains('@'));
-    if is_known && is_bare {
+    // A port that is none is not there afterwards, and another one would be asked.
+    let has_its_port = url
+        .authority()
+        .is_none_or(|host| host.port_u16().is_some() || host.as_str() == host.host());
+    if is_known && is_bare && has_its_port {
         Ok(url)
     } else {
         Err(FORM)

@@ -140,6 +140,35 @@ fn a_host_that_the_namespace_has_not_been_given(cluster: &Cluster) {
     administrator.ok(&format!("delete --filename {policy}"));
 }
 
+fn a_second_release_on_the_same_ports_of_the_nodes(cluster: &Cluster) {
+    const OPERATOR_READS: &str = "didn't match pod anti-affinity rules";
+    const OPERATOR_READS_TOO: &str = "didn't satisfy existing pods anti-affinity rules";
+    let kubectl = cluster.kubectl();
+    let helm = Helm::of_administrator("4", cluster);
+    let values = tenant_values(cluster)
+        + "network: {hostNetwork: true, ports: {http: 18080, https: 18443}}\n\
+           metrics: {port: 18254}\ndelegation: {enabled: false}\ndeployment: {kind: DaemonSet}\n";
+    kubectl.create_namespace("holder");
+    kubectl.create_namespace("intruder");
+    helm.install(RELEASE, "holder", "", &values);
+    let chart = chart();
+    helm.ok(
+        &format!("install {RELEASE} {chart} --namespace intruder --values -"),
+        &values,
+    );
+    // The kernel would give both of them a part of the requests.
+    wait::until("its pods wait", wait::CHANGE_SECONDS, || {
+        let pods = kubectl.ok("--namespace intruder get pods --output json");
+        let waits = pods.contains(OPERATOR_READS) || pods.contains(OPERATOR_READS_TOO);
+        wait::seen(waits && !pods.contains("\"phase\": \"Running\""), pods)
+    });
+    // A release is in nobody's way but others': it replaces its own pods one by one.
+    let again = values + "podAnnotations: {revision: second}\n";
+    helm.upgrade(RELEASE, "holder", "", &again);
+    helm.uninstall(RELEASE, "intruder");
+    helm.uninstall(RELEASE, "holder");
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_words_that_the_guide_explains() {
     const TEST: &str = "what_cannot_be_is_refused_in_words_that_the_guide_explains";
@@ -151,4 +180,5 @@ fn what_cannot_be_is_refused_in_words_that_the_guide_explains() {
     a_namespace_release_without_a_cluster_release(&cluster);
     a_second_cluster_release_with_the_same_class(&cluster);
     a_host_that_the_namespace_has_not_been_given(&cluster);
+    a_second_release_on_the_same_ports_of_the_nodes(&cluster);
 }

@@ -5,6 +5,9 @@
 metadata:
   labels:
     {{- include "tiergate.podLabels" . | nindent 4 }}
+    {{- with include "tiergate.hostPortLabels" . | fromYaml }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   annotations:
     {{- include "tiergate.podAnnotations" . | nindent 4 }}
 spec:
@@ -106,6 +109,41 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/*
+Ports of the node that the pods of this release share among themselves, as labels of the pod: the pod itself declares none, so without
+them nobody would notice another release on the same ports, and the kernel would give each of the two half of the requests.
+*/}}
+{{- define "tiergate.hostPortLabels" -}}
+{{- $settings := include "tiergate.settings" . | fromJson -}}
+{{- $labels := dict -}}
+{{- if $settings.hostNetwork -}}
+{{- $owner := printf "%s/%s" .Release.Namespace .Release.Name | sha256sum | trunc 12 -}}
+{{- range $name, $port := include "tiergate.ports" . | fromJson -}}
+{{- /* On addresses of its own a tier is in nobody's way. */ -}}
+{{- if or (eq $name "admin") (not $settings.bindsVip) -}}
+{{- $_ := set $labels (printf "host-port.tiergate.dev/%d" (int $port)) $owner -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $labels -}}
+{{- end -}}
+
+{{/* The affinity that the user asks for, and none to pods of other releases that have a port of the node. */}}
+{{- define "tiergate.affinity" -}}
+{{- $affinity := deepCopy (.Values.affinity | default dict) -}}
+{{- $terms := list -}}
+{{- range $key, $owner := include "tiergate.hostPortLabels" . | fromYaml -}}
+{{- $expressions := list (dict "key" $key "operator" "Exists") (dict "key" $key "operator" "NotIn" "values" (list $owner)) -}}
+{{- $terms = append $terms (dict "labelSelector" (dict "matchExpressions" $expressions) "namespaceSelector" dict "topologyKey" "kubernetes.io/hostname") -}}
+{{- end -}}
+{{- if $terms -}}
+{{- $anti := $affinity.podAntiAffinity | default dict -}}
+{{- $_ := set $anti "requiredDuringSchedulingIgnoredDuringExecution" (concat ($anti.requiredDuringSchedulingIgnoredDuringExecution | default list) $terms) -}}
+{{- $_ := set $affinity "podAntiAffinity" $anti -}}
+{{- end -}}
+{{- toYaml $affinity -}}
+{{- end -}}
+
 {{/* Which nodes take the pod. */}}
 {{- define "tiergate.placement" -}}
 {{- $settings := include "tiergate.settings" . | fromJson -}}
@@ -113,7 +151,7 @@ spec:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.affinity }}
+{{- with include "tiergate.affinity" . | fromYaml }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}

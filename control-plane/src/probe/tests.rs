@@ -106,10 +106,10 @@ fn path(folder: &tempfile::TempDir) -> String {
 
 #[tokio::test]
 async fn a_wrong_status_is_told_though_the_body_does_not_come() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut listener = TokioNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = async {
-        let (mut stream, _) = listener.accept().await?;
+        let (mut stream, _) = Listener::accept(&mut listener).await;
         stream
             .write_all(b"HTTP/1.1 503 Wait\r\nContent-Length: 9\r\n\r\n")
             .await?;

@@ -71,7 +71,7 @@ fn every_host_of_the_story_answers_over_https_with_the_certificate_of_the_cluste
         assert_eq!(response.status, 200, "{host}: {}", response.text());
         assert_eq!(response.echo("namespace"), tenant);
         assert_eq!(response.seen_by_app("x-forwarded-proto"), ["https"]);
-        assert_eq!(response.seen_by_app("x-forwarded-port"), ["8443"]);
+        assert_eq!(response.seen_by_app("x-forwarded-port"), ["443"]);
         assert!(
             names(&certificate, &host),
             "the certificate of {secret} names {host}"
@@ -122,7 +122,7 @@ fn the_path_through_both_tiers_is_visible_to_the_application() {
         [host("openstack", "keystone")]
     );
     assert_eq!(response.seen_by_app("x-forwarded-proto"), ["http"]);
-    assert_eq!(response.seen_by_app("x-forwarded-port"), ["8080"]);
+    assert_eq!(response.seen_by_app("x-forwarded-port"), ["80"]);
     assert_eq!(response.seen_by_app("x-request-id").len(), 1);
 }
 

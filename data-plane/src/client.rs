@@ -17,8 +17,6 @@ pub(crate) struct Client {
     pub(crate) ip_value: HeaderValue,
     /// Where it connected to.
     pub(crate) local: SocketAddr,
-    /// Port of [`Self::local`] as the value of a field.
-    pub(crate) port_value: HeaderValue,
     /// Whether it speaks TLS.
     pub(crate) is_tls: bool,
     /// Whether it may speak for another client (`trusted_proxies`).
@@ -35,7 +33,6 @@ impl Client {
             ip,
             ip_value: value(&ip),
             local,
-            port_value: value(&local.port()),
             is_tls,
             is_trusted: trusted.iter().any(|network| network.contains(&ip)),
         }

@@ -61,10 +61,25 @@ pub(crate) fn rewrite(
     headers.insert(FOR.clone(), addresses);
     if_absent(headers, &PROTO, || client.scheme());
     if_absent(headers, &FORWARDED_HOST, || host.clone());
-    if_absent(headers, &PORT, || client.port_value.clone());
+    let is_https = headers.get(&PROTO).is_some_and(|proto| proto == "https");
+    if_absent(headers, &PORT, || named_port(host, is_https));
     if_absent(headers, &REAL_IP, || client.ip_value.clone());
     if headers.get(&REQUEST_ID).is_none_or(|id| !is_usable(id)) {
         headers.insert(REQUEST_ID.clone(), new_id());
+    }
+}
+
+/// The port that the client connected to, as it named it (RFC 9110 §7.2): that of our own socket is behind the Service, or
+/// whatever else brought the connection here, and no link that an application makes of it would lead anywhere.
+fn named_port(host: &HeaderValue, is_https: bool) -> HeaderValue {
+    let text = host.to_str().unwrap_or_default();
+    // The colons of an IPv6 address are within brackets.
+    let behind_address = text.rsplit_once(']').map_or(text, |(_, rest)| rest);
+    let named = behind_address.rsplit_once(':').map(|(_, port)| port);
+    match named.and_then(|port| port.parse::<u16>().ok()) {
+        Some(port) => HeaderValue::from(port),
+        None if is_https => HeaderValue::from_static("443"),
+        None => HeaderValue::from_static("80"),
     }
 }
 
@@ -175,6 +190,24 @@ mod tests {
         assert_eq!(rewritten("10.0.0.8/32", &FORGED), OURS);
         assert_eq!(rewritten("10.0.0.8/32", &[]), OURS);
         assert_eq!(rewritten("10.0.0.7/32", &[]), OURS);
+    }
+
+    #[test]
+    fn the_port_is_the_one_that_the_client_named() {
+        for (host, is_https, port) in [
+            ("a.example", false, "80"),
+            ("a.example", true, "443"),
+            ("a.example:8080", false, "8080"),
+            ("a.example:", true, "443"),
+            ("[2001:db8::1]", true, "443"),
+            ("[2001:db8::1]:8443", true, "8443"),
+        ] {
+            assert_eq!(
+                named_port(&HeaderValue::from_static(host), is_https),
+                port,
+                "{host}"
+            );
+        }
     }
 
     #[test]

@@ -22,13 +22,12 @@ fn the_endpoint_learns_who_asked_and_nothing_that_was_forged() {
         .await;
         assert_eq!(response.status, 200);
         let head = response.text();
-        let port = proxy.http.port().to_string();
         for (name, expected) in [
             ("host", "A.Example:8080"),
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "A.Example:8080"),
-            ("x-forwarded-port", &port),
+            ("x-forwarded-port", "8080"),
             ("x-real-ip", "127.0.0.1"),
             ("via", "1.1 tiergate-test"),
             ("te", "trailers"),

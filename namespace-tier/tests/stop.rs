@@ -143,10 +143,12 @@ async fn it_waits_for_the_api_server_and_says_so_and_ends_with_code_0() {
         .as_str()
         .unwrap()
         .to_owned();
-    let event = tier.event("cannot list objects").await;
+    let event = tier
+        .event("the API server does not give what is asked for")
+        .await;
     assert_eq!(event["reason"], "list_failed", "{event}");
     assert!(
-        event["error"]
+        event["detail"]
             .as_str()
             .unwrap()
             .contains("Connection refused"),
@@ -154,7 +156,7 @@ async fn it_waits_for_the_api_server_and_says_so_and_ends_with_code_0() {
     );
     // Which kind is missing, and why.
     let missing = format!(
-        "\n      {}: ServiceError: ",
+        "\n      {}: client error (Connect): ",
         event["kind"].as_str().unwrap()
     );
     let ready = get(&admin, "/readyz").await;

@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn every_document_is_an_object_and_nothing_is_left_open() {
         for (line, count) in [
-            ("", 33),
-            ("--empty --vip 192.0.2.10 --pod-cidr 10.244.0.0/16", 7),
+            ("", 35),
+            ("--empty --vip 192.0.2.10 --pod-cidr 10.244.0.0/16", 9),
         ] {
             let objects = printed(line).unwrap();
             assert_eq!(objects.len(), count, "{line}");

@@ -3,7 +3,7 @@
 //!
 //! All tests share one cluster with the story; each works in objects of its own.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tiergate_tests::client::Request;
 use tiergate_tests::cluster::{Cluster, InTest};
@@ -148,8 +148,12 @@ fn deleting_a_pod_fails_no_request() {
     );
 }
 
+/// kubectl refuses to restart a Deployment twice in a second, and two tests restart the same tier.
+static RESTART: Mutex<()> = Mutex::new(());
+
 /// Replaces all pods of the tier of a namespace, and waits until only new ones are there.
 fn restart_tier(cluster: &Cluster, namespace: &str) {
+    let _one_at_a_time = RESTART.lock().unwrap_or_else(PoisonError::into_inner);
     let kubectl = cluster.kubectl();
     let deployment = cluster.tier_deployment(namespace);
     let before = cluster.tier_pods(namespace);

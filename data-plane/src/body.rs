@@ -9,7 +9,7 @@ mod response;
 pub(crate) use request::{RequestBody, Upload};
 pub(crate) use response::{Forwarded, ResponseBody};
 
-/// Why a body ended early. hyper passes it to the other side as a broken body.
+/// Why a body ended early. The codec passes it to the other side as a broken body.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BodyError(pub(crate) &'static str);

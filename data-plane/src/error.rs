@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use http::StatusCode;
 
+pub use crate::codec::CodecError;
 use crate::host::InvalidHostName;
 pub(crate) use reasons::REASONS;
 pub use reasons::Reason;
@@ -27,9 +28,9 @@ pub enum Side {
 /// Why a request got an answer of our own, or a broken body.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The bytes are no HTTP request; hyper has answered already.
+    /// The bytes are no HTTP request; the codec has answered already.
     #[error("the request cannot be parsed: {0}")]
-    BadRequest(hyper::Error),
+    BadRequest(CodecError),
     /// Host is missing, doubled, invalid, or differs from `:authority`.
     #[error("the host is not usable: {0}")]
     BadHost(BadHost),
@@ -104,18 +105,18 @@ pub enum ProxyError {
     UpstreamReset {
         /// Who.
         endpoint: SocketAddr,
-        /// What hyper saw.
+        /// What the codec saw.
         #[source]
-        source: hyper::Error,
+        source: CodecError,
     },
     /// The endpoint's answer is no HTTP, or not the HTTP that was agreed.
     #[error("{endpoint} answered something that is not the HTTP expected of it")]
     UpstreamProtocol {
         /// Who.
         endpoint: SocketAddr,
-        /// What hyper saw, when it was hyper.
+        /// What the codec saw, when it was the codec.
         #[source]
-        source: Option<hyper::Error>,
+        source: Option<CodecError>,
     },
     /// The body of the response ended early; the client sees a broken body.
     #[error("the body of the response ended early")]

@@ -18,21 +18,22 @@ mod watch;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::{Request, Response};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
+use crate::body::ResponseBody;
 use crate::client::Client;
+use crate::codec::{self, Codec as _, CodecError, HeadLimits, Incoming, Server as _};
 use crate::drain;
 use crate::error::ProxyError;
 use crate::net::Net;
@@ -44,8 +45,6 @@ use pulse::{Busy, Expired, Pulse};
 use tunnel::Tunnel;
 use watch::{Seen, Watch};
 
-/// The smallest read buffer that hyper takes.
-const HEAD_BUFFER_BYTES_MIN: usize = 8192;
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -163,24 +162,18 @@ impl<N: Net> Session<N> {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let limits = &self.context.shared.config.limits;
+        let limits = HeadLimits {
+            bytes_max: limits.head_bytes_max,
+            fields_max: limits.headers_max,
+        };
         let session = self.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let session = session.clone();
-            async move { Ok::<_, Infallible>(proxy::serve(session, request).await) }
-        });
-        let mut connection = http1::Builder::new()
-            .half_close(false)
-            // Waits are the pulse's: hyper's own timer does not tell an idle connection from a slow head.
-            .header_read_timeout(None)
-            .max_headers(limits.headers_max)
-            .max_header_size(limits.head_bytes_max)
-            .max_buf_size(limits.head_bytes_max.max(HEAD_BUFFER_BYTES_MIN))
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(io), service);
+        let handler =
+            move |request: Request<_>| answer(session.clone(), request.map(Incoming::Http1));
+        let mut connection = codec::Http1::serve(io, limits, handler);
         let mut watch = Watch::new(self.pulse.clone(), &self.drain);
         let ended = poll_fn(|cx| {
             loop {
-                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                if let Poll::Ready(ended) = connection.poll(cx) {
                     return Poll::Ready(Ok(ended));
                 }
                 match watch.poll(cx) {
@@ -192,8 +185,7 @@ impl<N: Net> Session<N> {
             }
         })
         .await;
-        let parts = connection.into_parts();
-        let (io, read) = (parts.io.into_inner(), parts.read_buf);
+        let (io, read) = connection.into_parts();
         match ended {
             Ok(Ok(())) => match self.tunnel.take() {
                 Some(tunnel) => {
@@ -217,9 +209,8 @@ impl<N: Net> Session<N> {
     {
         let limits = &self.context.shared.config.limits;
         let session = self.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let session = session.clone();
-            async move { Ok::<_, Infallible>(proxy::serve(session, request).await) }
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            answer(session.clone(), request.map(Incoming::Http2))
         });
         let connection = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
@@ -265,10 +256,10 @@ impl<N: Net> Session<N> {
         }
     }
 
-    /// hyper has answered what it could not parse; it is counted here.
-    fn note_failure(&self, error: hyper::Error) {
+    /// The codec has answered what it could not parse; it is counted here.
+    fn note_failure(&self, error: CodecError) {
         tracing::debug!(client = %self.client.ip, %error, "an HTTP/1 connection failed");
-        if error.is_parse_too_large() {
+        if error.is_too_large() {
             self.count(&ProxyError::HeadTooLarge);
         } else if error.is_parse() {
             self.count(&ProxyError::BadRequest(error));
@@ -285,4 +276,11 @@ impl<N: Net> Session<N> {
     fn count(&self, error: &ProxyError) {
         self.context.unrouted.tenant.failed(error);
     }
+}
+
+async fn answer<N: Net>(
+    session: Rc<Session<N>>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody<N::Stream>>, Infallible> {
+    Ok(proxy::serve(session, request).await)
 }

@@ -20,6 +20,8 @@ mod tls;
 
 mod http;
 
+mod codec;
+
 mod client;
 
 mod proxy;

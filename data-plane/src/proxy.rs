@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::access_log::Entry;
 use crate::account::Account;
 use crate::body::{Forwarded, RequestBody, ResponseBody};
+use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::head::response::{self, Finish};
 use crate::head::{admit, hop, host, path, via};

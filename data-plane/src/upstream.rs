@@ -6,16 +6,15 @@
 
 mod http1;
 mod http2;
-mod io;
 mod pool;
 
 use std::task::Context;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::RequestBody;
+use crate::codec::{self, Incoming};
 pub(crate) use http1::{Http1, Raw};
 pub(crate) use http2::{Http2, LocalExecutor};
 pub(crate) use pool::{Lease, Pool};
@@ -27,11 +26,7 @@ pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 }
 
 /// Why no response came.
-pub(crate) struct SendError {
-    pub(crate) error: hyper::Error,
-    /// The request, when nothing of it was written.
-    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
-}
+pub(crate) type SendError = codec::SendError<RequestBody>;
 
 /// Why no connection came.
 #[derive(Debug)]

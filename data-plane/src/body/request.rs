@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::BodyError;
+use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::head::hop;
 

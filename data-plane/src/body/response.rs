@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::BodyError;
 use crate::account::Account;
+use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::upstream::Lease;
 

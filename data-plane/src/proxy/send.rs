@@ -15,12 +15,12 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::account::Account;
 use crate::balance::{Tried, pick};
 use crate::body::{RequestBody, Upload};
+use crate::codec::{CodecError, Incoming};
 use crate::error::ProxyError;
 use crate::net::Net;
 use crate::table::{Backend, Endpoint};
@@ -220,7 +220,7 @@ impl<'r, N: Net> Sender<'r, N> {
     }
 
     /// Why the request failed: its own body, or the endpoint.
-    fn error_of(&self, endpoint: &Endpoint, source: hyper::Error) -> ProxyError {
+    fn error_of(&self, endpoint: &Endpoint, source: CodecError) -> ProxyError {
         let endpoint = endpoint.address;
         if let Some(failure) = self.upload.as_ref().and_then(|upload| upload.failure()) {
             failure.into()

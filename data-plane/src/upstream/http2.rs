@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use super::SendError;
 use crate::body::RequestBody;
+use crate::codec::Incoming;
 use crate::metrics::OpenUpstream;
 
 /// Requests at a time; the least that RFC 9113 §6.5.2 recommends servers to allow.
@@ -117,11 +117,13 @@ impl Http2 {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
-        let answered = self.sender.try_send_request(request).await;
-        answered.map_err(|mut failed| SendError {
-            unsent: failed.take_message().map(Box::new),
-            error: failed.into_error(),
-        })
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(Incoming::Http2)),
+            Err(mut failed) => Err(SendError {
+                unsent: failed.take_message().map(Box::new),
+                error: failed.into_error().into(),
+            }),
+        }
     }
 }
 

@@ -1,0 +1,138 @@
+//! A connection to an endpoint, by hyper: its sender and its state machine, which hyper keeps apart, held together.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+
+use super::HyperIncoming;
+use super::endpoint_io::EndpointIo;
+use crate::codec::{Client, HeadLimits, Outgoing, SendError, Stream};
+
+/// A connection with its state machine.
+pub(crate) struct HyperClient<S: Stream, B: Outgoing> {
+    sender: SendRequest<B>,
+    driver: Driver<S, B>,
+}
+
+enum Driver<S: Stream, B: Outgoing> {
+    /// Driven by its holder. Boxed: it moves in and out of the pool.
+    Held(Box<Connection<TokioIo<EndpointIo<S>>, B>>),
+    /// Closed, or changed to another protocol; not to be driven any more.
+    Done(Box<Connection<TokioIo<EndpointIo<S>>, B>>),
+    /// A task of its own: the request's body is still on its way while the response is.
+    Task { _owned: Task },
+    /// At its end.
+    Ended,
+}
+
+/// Ends with its owner.
+struct Task(AbortHandle);
+
+// === impl HyperClient ===
+
+impl<S: Stream, B: Outgoing> HyperClient<S, B> {
+    pub(super) async fn new(stream: S, limits: HeadLimits) -> Result<Self, hyper::Error> {
+        let (sender, connection) = Builder::new()
+            .max_headers(limits.fields_max)
+            .max_header_size(limits.bytes_max)
+            .handshake(TokioIo::new(EndpointIo::new(stream)))
+            .await?;
+        Ok(Self {
+            sender,
+            driver: Driver::Held(Box::new(connection)),
+        })
+    }
+}
+
+impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
+    type Incoming = HyperIncoming;
+
+    async fn send(&mut self, request: Request<B>) -> Result<Response<HyperIncoming>, SendError<B>> {
+        let Self { sender, driver } = self;
+        let mut response = pin!(sender.try_send_request(request));
+        let answered = poll_fn(|cx| {
+            driver.poll(cx);
+            let polled = response.as_mut().poll(cx);
+            if polled.is_pending() && matches!(driver, Driver::Done(_)) {
+                // It closed before it took the request; dropping it hands the request back.
+                *driver = Driver::Ended;
+                return response.as_mut().poll(cx);
+            }
+            polled
+        });
+        match answered.await {
+            Ok(response) => Ok(response.map(HyperIncoming)),
+            Err(mut failed) => Err(SendError {
+                unsent: failed.take_message().map(Box::new),
+                error: failed.into_error().into(),
+            }),
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_held = matches!(self.driver, Driver::Held(_));
+        self.driver.poll(cx);
+        is_held
+    }
+
+    fn is_usable(&mut self) -> bool {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(self.driver, Driver::Held(_)) && self.sender.is_ready()
+    }
+
+    fn detach(&mut self) {
+        if let Driver::Held(connection) = std::mem::replace(&mut self.driver, Driver::Ended) {
+            let task = tokio::task::spawn_local(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an upstream connection ended");
+                }
+            });
+            self.driver = Driver::Task {
+                _owned: Task(task.abort_handle()),
+            };
+        }
+    }
+
+    async fn into_raw(self) -> Option<(S, Bytes)> {
+        let mut driver = self.driver;
+        poll_fn(|cx| {
+            driver.poll(cx);
+            match driver {
+                Driver::Held(_) => Poll::Pending,
+                Driver::Done(_) | Driver::Task { .. } | Driver::Ended => Poll::Ready(()),
+            }
+        })
+        .await;
+        let Driver::Done(connection) = std::mem::replace(&mut driver, Driver::Ended) else {
+            return None;
+        };
+        let parts = connection.into_parts();
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
+    }
+}
+
+// === impl Driver ===
+
+impl<S: Stream, B: Outgoing> Driver<S, B> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Held(connection) = self
+            && let Poll::Ready(ended) = connection.poll_without_shutdown(cx)
+            && let Self::Held(connection) = std::mem::replace(self, Self::Ended)
+            && ended.is_ok()
+        {
+            *self = Self::Done(connection);
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hyper.
+//! HTTP/1.1 by hyper: its connections, bodies and errors as [`Codec`] wants them. Its errors of HTTP/2 become ours here, too.
 
 mod client;
 mod endpoint_io;

@@ -25,11 +25,11 @@ pub fn compile(model: &Model) -> Table {
         for (host, certificate) in &of_tenant.certificates {
             match host {
                 HostPattern::Exact(name) => {
-                    certificates.exact.insert(name.clone(), certificate.clone());
+                    certificates.exact.insert(name, certificate.clone());
                 }
                 HostPattern::Wildcard(parent) => {
                     let wildcard = &mut certificates.wildcard;
-                    wildcard.insert(parent.clone(), certificate.clone());
+                    wildcard.insert(parent, certificate.clone());
                 }
                 HostPattern::Any => {}
             }
@@ -43,7 +43,7 @@ pub fn compile(model: &Model) -> Table {
         };
         let backend = builder.backend(table_backend(name, backend));
         let route = builder.route(owner, backend);
-        builder.default_backend(route);
+        builder.default_backend(Some(route));
     }
     builder.certificates(certificates);
     builder.build()

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A host name or an IP address literal in comparable form: lower case, no port, no trailing dot, 1 to 253 bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(Arc<str>);
 
 /// Why a text is no host name.

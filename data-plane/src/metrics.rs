@@ -16,14 +16,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-pub(crate) use handles::{OwnerHandles, TenantHandles};
+pub(crate) use handles::{OwnerHandles, Series, TenantHandles};
 pub(crate) use histogram::Histogram;
 
 /// Label values of requests that have no owner: nothing matched.
 pub(crate) const NO_OWNER: &str = "_none";
 /// Label values of owners beyond [`OWNERS_MAX`].
 pub(crate) const OVERFLOW: &str = "_overflow";
-/// Ingresses with series of their own; about 45 series each.
+/// Ingresses with series of their own, of those that had a request; about 45 series each.
 pub(crate) const OWNERS_MAX: usize = 5_000;
 
 /// Handles to every family of the data plane. Cheap to clone.
@@ -52,6 +52,8 @@ pub(crate) struct Families {
     pub(crate) generation: Gauge,
     pub(crate) draining: Gauge,
     open_connections: AtomicUsize,
+    /// Owners with series of their own.
+    owners: AtomicUsize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -124,6 +126,20 @@ impl Metrics {
     pub(crate) fn open_upstream(&self) -> OpenUpstream {
         self.0.upstream_connections.inc();
         OpenUpstream(self.clone())
+    }
+
+    /// Takes one of [`OWNERS_MAX`] places for series of an owner.
+    pub(crate) fn take_owner_place(&self) -> bool {
+        let owners = &self.families().owners;
+        let with_one_more = |count: usize| (count < OWNERS_MAX).then_some(count + 1);
+        owners.load(Ordering::Relaxed) < OWNERS_MAX
+            && owners
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_one_more)
+                .is_ok()
+    }
+
+    pub(crate) fn give_back_owner_place(&self) {
+        self.families().owners.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts something that happens once per connection, not per request.

@@ -1,15 +1,18 @@
 //! What one request works with: a table, its generation, and the live state of its routes and backends.
 //!
 //! Live state (metric handles, round-robin positions) is carried over from generation to generation by name, so a change
-//! elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads.
+//! elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads. Publishing costs what differs
+//! from the table before: what both share is not looked at, and letting go of an old snapshot frees only what was its own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::metrics::{Metrics, NO_OWNER, OVERFLOW, OWNERS_MAX, OwnerHandles, TenantHandles};
+use crate::metrics::{Metrics, NO_OWNER, OVERFLOW, OwnerHandles, Series, TenantHandles};
+use crate::table::shards::Shards;
+use crate::table::slots::Slots;
 use crate::table::{BackendId, BackendName, Endpoint, RouteId, RouteOwner, Table};
 
 /// A published table.
@@ -22,19 +25,32 @@ pub struct Snapshot {
     live: Live,
 }
 
-/// What lives longer than one table.
-#[derive(Debug)]
+/// What lives longer than one table, as requests find it.
+#[derive(Clone, Debug)]
 struct Live {
-    owners: BTreeMap<RouteOwner, Arc<OwnerHandles>>,
-    tenants: BTreeMap<Arc<str>, Arc<TenantHandles>>,
-    positions: BTreeMap<BackendName, Arc<AtomicUsize>>,
     unrouted: Arc<OwnerHandles>,
-    overflow: Arc<OwnerHandles>,
-    /// Beside [`Table::routes`].
-    of_route: Vec<Arc<OwnerHandles>>,
-    /// Beside [`Table::backends`].
-    of_backend: Vec<Arc<AtomicUsize>>,
-    endpoints: BTreeSet<Endpoint>,
+    /// By the numbers of the routes.
+    of_route: Slots<Arc<OwnerHandles>>,
+    /// By the numbers of the backends.
+    of_backend: Slots<Arc<AtomicUsize>>,
+    /// How many backends have an endpoint.
+    endpoints: Shards<Endpoint, usize>,
+}
+
+/// What lives longer than one table, by name. Only publications look at it.
+#[derive(Debug)]
+struct Names {
+    owners: BTreeMap<RouteOwner, Used<OwnerHandles>>,
+    tenants: BTreeMap<Arc<str>, Used<TenantHandles>>,
+    positions: BTreeMap<BackendName, Used<AtomicUsize>>,
+    overflow: Arc<Series>,
+}
+
+/// Something with a name, and how many need it.
+#[derive(Debug)]
+struct Used<T> {
+    handles: Arc<T>,
+    uses: usize,
 }
 
 /// The one place where the data plane finds its snapshot.
@@ -42,6 +58,8 @@ struct Live {
 pub struct SnapshotCell {
     current: ArcSwap<Snapshot>,
     metrics: Metrics,
+    /// Locked by publications only.
+    names: Mutex<Names>,
 }
 
 // === impl SnapshotCell ===
@@ -50,14 +68,28 @@ impl SnapshotCell {
     /// A cell with an empty table, generation 0.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
+        let tenant = |name: &str| Arc::new(TenantHandles::new(&metrics, name.into()));
+        let overflow = Arc::new(Series::new(&metrics, OVERFLOW.into(), OVERFLOW.into()));
+        let unrouted = OwnerHandles::without_limit(&metrics, &tenant(NO_OWNER), NO_OWNER.into());
         let empty = Snapshot {
             generation: 0,
             table: Table::default(),
-            live: Live::new(&metrics),
+            live: Live {
+                unrouted: Arc::new(unrouted),
+                of_route: Slots::default(),
+                of_backend: Slots::default(),
+                endpoints: Shards::default(),
+            },
         };
         Self {
             current: ArcSwap::from_pointee(empty),
             metrics,
+            names: Mutex::new(Names {
+                owners: BTreeMap::new(),
+                tenants: BTreeMap::new(),
+                positions: BTreeMap::new(),
+                overflow,
+            }),
         }
     }
 
@@ -76,8 +108,10 @@ impl SnapshotCell {
     pub fn publish(&self, table: Table) -> u64 {
         let before = self.load_full();
         let generation = before.generation + 1;
-        let live = before.live.carry_over(&table, &self.metrics);
-        let gone = before.live.gone_from(&live);
+        // A panic of another publication leaves names too many, which do no harm.
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Gone::default();
+        let live = names.carry_over(&before, &table, &self.metrics, &mut gone);
         let families = self.metrics.families();
         families
             .generation
@@ -98,7 +132,8 @@ impl SnapshotCell {
 impl Snapshot {
     /// Metric handles of the Ingress of this route.
     pub(crate) fn owner_handles(&self, route: RouteId) -> &Arc<OwnerHandles> {
-        &self.live.of_route[route.index()]
+        let handles = self.live.of_route.get(route.index());
+        handles.expect("each route of the table has its handles")
     }
 
     /// Metric handles of requests that no route takes.
@@ -108,114 +143,156 @@ impl Snapshot {
 
     /// Round-robin position of this backend.
     pub(crate) fn position(&self, backend: BackendId) -> &AtomicUsize {
-        &self.live.of_backend[backend.index()]
+        let position = self.live.of_backend.get(backend.index());
+        position.expect("each backend of the table has its position")
     }
 
     /// Whether some backend has this endpoint.
     pub(crate) fn has_endpoint(&self, endpoint: &Endpoint) -> bool {
-        self.live.endpoints.contains(endpoint)
+        self.live.endpoints.get(endpoint).is_some()
     }
 }
 
-// === impl Live ===
+// === impl Names ===
 
+/// What nothing of the new table needs any more.
+#[derive(Default)]
 struct Gone {
     owners: Vec<Arc<OwnerHandles>>,
     tenants: Vec<Arc<TenantHandles>>,
 }
 
-impl Live {
-    fn new(metrics: &Metrics) -> Self {
-        let shared = |name: &str| {
-            let name: Arc<str> = name.into();
-            let tenant = Arc::new(TenantHandles::new(metrics, name.clone()));
-            Arc::new(OwnerHandles::new(metrics, &tenant, name.clone(), name))
-        };
-        Self {
-            owners: BTreeMap::new(),
-            tenants: BTreeMap::new(),
-            positions: BTreeMap::new(),
-            unrouted: shared(NO_OWNER),
-            overflow: shared(OVERFLOW),
-            of_route: Vec::new(),
-            of_backend: Vec::new(),
-            endpoints: BTreeSet::new(),
-        }
-    }
-
-    /// The live state of `table`: what has a name there already is kept, the rest begins anew.
-    fn carry_over(&self, table: &Table, metrics: &Metrics) -> Self {
-        let mut next = Self {
-            owners: BTreeMap::new(),
-            tenants: BTreeMap::new(),
-            positions: BTreeMap::new(),
-            unrouted: self.unrouted.clone(),
-            overflow: self.overflow.clone(),
-            of_route: Vec::with_capacity(table.routes().len()),
-            of_backend: Vec::with_capacity(table.backends().len()),
-            endpoints: BTreeSet::new(),
-        };
-        let names: BTreeSet<&RouteOwner> =
-            table.routes().iter().map(|route| &route.owner).collect();
-        let (known, new): (Vec<_>, Vec<_>) = names
-            .into_iter()
-            .partition(|owner| self.owners.contains_key(*owner));
-        let overflowed = (known.len() + new.len()).saturating_sub(OWNERS_MAX);
-        for owner in known.into_iter().chain(new).take(OWNERS_MAX) {
-            let handles = self.owner(owner, &mut next.tenants, metrics);
-            next.owners.insert(owner.clone(), handles);
-        }
-        metrics
-            .families()
-            .owners_overflowed
-            .set(i64::try_from(overflowed).unwrap_or(i64::MAX));
-        for route in table.routes() {
-            let handles = next.owners.get(&route.owner).unwrap_or(&self.overflow);
-            next.of_route.push(handles.clone());
-        }
-        for backend in table.backends() {
-            let position = self
-                .positions
-                .get(&backend.name)
-                .cloned()
-                .unwrap_or_default();
-            next.positions
-                .insert(backend.name.clone(), position.clone());
-            next.of_backend.push(position);
-            next.endpoints.extend(backend.endpoints.iter().cloned());
-        }
-        next
-    }
-
-    fn owner(
-        &self,
-        owner: &RouteOwner,
-        tenants: &mut BTreeMap<Arc<str>, Arc<TenantHandles>>,
+impl Names {
+    /// The live state of `table`: what has a name in the one before is kept, the rest begins anew.
+    fn carry_over(
+        &mut self,
+        before: &Snapshot,
+        table: &Table,
         metrics: &Metrics,
-    ) -> Arc<OwnerHandles> {
-        let tenant = tenants.entry(owner.tenant.clone()).or_insert_with(|| {
-            let known = self.tenants.get(&owner.tenant).cloned();
-            known.unwrap_or_else(|| Arc::new(TenantHandles::new(metrics, owner.tenant.clone())))
-        });
-        let known = self.owners.get(owner).cloned();
-        known.unwrap_or_else(|| {
-            let (name, ingress) = (owner.tenant.clone(), owner.ingress.clone());
-            Arc::new(OwnerHandles::new(metrics, tenant, name, ingress))
-        })
+        gone: &mut Gone,
+    ) -> Live {
+        let mut live = before.live.clone();
+        if before.generation == 0 {
+            live.endpoints = Shards::new(table.hash_key());
+        }
+        self.follow_routes(&before.table, table, &mut live, metrics, gone);
+        self.follow_backends(&before.table, table, &mut live);
+        live
     }
 
-    fn gone_from(&self, next: &Self) -> Gone {
-        let owners = self.owners.iter();
-        let tenants = self.tenants.iter();
-        Gone {
-            owners: owners
-                .filter(|(name, _)| !next.owners.contains_key(*name))
-                .map(|(_, handles)| handles.clone())
-                .collect(),
-            tenants: tenants
-                .filter(|(name, _)| !next.tenants.contains_key(*name))
-                .map(|(_, handles)| handles.clone())
-                .collect(),
+    fn follow_routes(
+        &mut self,
+        before: &Table,
+        table: &Table,
+        live: &mut Live,
+        metrics: &Metrics,
+        gone: &mut Gone,
+    ) {
+        let (before, after) = (before.route_slots(), table.route_slots());
+        let mut released = Vec::new();
+        for number in after.unshared(before) {
+            let owner = after.get(number).map(|route| &route.owner);
+            let known = before.get(number).map(|route| &route.owner);
+            if owner == known {
+                continue;
+            }
+            released.extend(known);
+            let handles = owner.map(|owner| self.owner(owner, metrics));
+            live.of_route.set(number, handles);
+        }
+        // Last, so that an owner whose route only got another number keeps its handles.
+        for owner in released {
+            self.release(owner, gone);
+        }
+    }
+
+    fn follow_backends(&mut self, before: &Table, table: &Table, live: &mut Live) {
+        let (before, after) = (before.backend_slots(), table.backend_slots());
+        let mut gone = Vec::new();
+        for number in after.unshared(before) {
+            let (known, backend) = (before.get(number), after.get(number));
+            if known == backend {
+                continue;
+            }
+            // First what comes, so that an endpoint that stays is never counted out.
+            for endpoint in backend.iter().flat_map(|backend| &backend.endpoints) {
+                *live.endpoints.get_or_insert_with(endpoint, || 0) += 1;
+            }
+            for endpoint in known.iter().flat_map(|backend| &backend.endpoints) {
+                let count = live.endpoints.get_or_insert_with(endpoint, || 1);
+                *count -= 1;
+                if *count == 0 {
+                    live.endpoints.remove(endpoint);
+                }
+            }
+            let name = backend.map(|backend| &backend.name);
+            if known.map(|backend| &backend.name) == name {
+                continue;
+            }
+            gone.extend(known.map(|backend| &backend.name));
+            let position = name.map(|name| self.position(name));
+            live.of_backend.set(number, position);
+        }
+        // Last, so that a backend that only got another number keeps its position.
+        for name in gone {
+            if let Some(known) = self.positions.get_mut(name) {
+                known.uses -= 1;
+                if known.uses == 0 {
+                    self.positions.remove(name);
+                }
+            }
+        }
+    }
+
+    fn position(&mut self, name: &BackendName) -> Arc<AtomicUsize> {
+        let known = self.positions.entry(name.clone()).or_insert_with(|| Used {
+            handles: Arc::default(),
+            uses: 0,
+        });
+        known.uses += 1;
+        Arc::clone(&known.handles)
+    }
+
+    fn owner(&mut self, owner: &RouteOwner, metrics: &Metrics) -> Arc<OwnerHandles> {
+        if let Some(known) = self.owners.get_mut(owner) {
+            known.uses += 1;
+            return Arc::clone(&known.handles);
+        }
+        let tenant = self
+            .tenants
+            .entry(owner.tenant.clone())
+            .or_insert_with(|| Used {
+                handles: Arc::new(TenantHandles::new(metrics, owner.tenant.clone())),
+                uses: 0,
+            });
+        tenant.uses += 1;
+        let handles = OwnerHandles::new(metrics, &tenant.handles, owner, &self.overflow);
+        let handles = Arc::new(handles);
+        let used = Used {
+            handles: Arc::clone(&handles),
+            uses: 1,
+        };
+        self.owners.insert(owner.clone(), used);
+        handles
+    }
+
+    fn release(&mut self, owner: &RouteOwner, gone: &mut Gone) {
+        let Some(known) = self.owners.get_mut(owner) else {
+            return;
+        };
+        known.uses -= 1;
+        if known.uses > 0 {
+            return;
+        }
+        gone.owners
+            .extend(self.owners.remove(owner).map(|used| used.handles));
+        let Some(tenant) = self.tenants.get_mut(&owner.tenant) else {
+            return;
+        };
+        tenant.uses -= 1;
+        if tenant.uses == 0 {
+            let tenant = self.tenants.remove(&owner.tenant);
+            gone.tenants.extend(tenant.map(|used| used.handles));
         }
     }
 }
@@ -234,6 +311,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::metrics::OWNERS_MAX;
     use crate::table::{Backend, Protocol, TableBuilder};
 
     /// A table with these Ingresses, each with a Service of its name.
@@ -260,7 +338,7 @@ mod tests {
     }
 
     fn position(snapshot: &Snapshot, service: &str) -> usize {
-        let routes = snapshot.table.routes().iter();
+        let routes = snapshot.table.routes().into_iter();
         let backend = |id| snapshot.table.backend(id);
         let ids = routes.map(|route| route.backend);
         let id = ids
@@ -284,29 +362,83 @@ mod tests {
         assert_eq!(position(&cell.load_full(), "b"), 0, "a new one begins anew");
     }
 
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text
+    }
+
     #[test]
-    fn owners_beyond_the_limit_share_one_series_and_known_ones_keep_theirs() {
+    fn owners_beyond_the_limit_share_one_series_until_there_is_a_place() {
         let mut registry = Registry::default();
         let cell = SnapshotCell::new(Metrics::register(&mut registry));
-        let known = format!("z{OWNERS_MAX}");
-        cell.publish(table([known.clone()]));
-        let many = (1..=OWNERS_MAX).map(|number| format!("i{number:06}"));
-        cell.publish(table(many.chain([known.clone()])));
-        let snapshot = cell.load_full();
-        for handles in &snapshot.live.of_route {
-            handles.ended(200, std::time::Duration::ZERO);
-        }
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let count = |label: &str| {
+        let many = |first: usize| (first..=OWNERS_MAX).map(|number| format!("i{number:06}"));
+        cell.publish(table(many(0)));
+        let count_all = || {
+            for (_, handles) in cell.load_full().live.of_route.iter() {
+                handles.ended(200, std::time::Duration::ZERO);
+            }
+        };
+        let count = |text: &str, label: &str| {
             let sample = format!("requests_total{{tenant=\"{label}\"");
             text.lines()
                 .filter(|line| line.starts_with(&sample))
                 .count()
         };
-        assert_eq!(count("team"), OWNERS_MAX);
-        assert_eq!(count(OVERFLOW), 1);
-        assert!(text.contains(&format!("ingress=\"{known}\"")));
-        assert!(text.contains("metrics_owners_overflowed 1\n"));
+        assert_eq!(count(&text(&registry), "team"), 0, "no request, no series");
+        count_all();
+        count_all();
+        let full = text(&registry);
+        assert_eq!(
+            (count(&full, "team"), count(&full, OVERFLOW)),
+            (OWNERS_MAX, 1)
+        );
+        assert!(full.contains("metrics_owners_overflowed 1\n"));
+        let last = format!("ingress=\"i{OWNERS_MAX:06}\"");
+        assert!(!full.contains(&last));
+
+        cell.publish(table(many(1)));
+        count_all();
+        let fits = text(&registry);
+        assert_eq!(count(&fits, "team"), OWNERS_MAX);
+        assert!(
+            fits.contains(&last),
+            "it has the place of the one that is gone"
+        );
+        assert!(fits.contains("metrics_owners_overflowed 0\n"));
+    }
+
+    #[test]
+    fn an_endpoint_is_known_as_long_as_a_backend_has_it() {
+        let cell = SnapshotCell::new(Metrics::register(&mut Registry::default()));
+        let endpoint = |last: u8| Endpoint {
+            address: ([10, 0, 0, last], 80).into(),
+            identity: "pod".into(),
+        };
+        let publish = |backends: &[(&str, &[u8])]| {
+            let mut builder = TableBuilder::new();
+            for &(name, endpoints) in backends {
+                let id = builder.backend(Backend {
+                    name: BackendName {
+                        namespace: "team".into(),
+                        service: name.into(),
+                        port: "80".into(),
+                    },
+                    protocol: Protocol::Http1,
+                    endpoints: endpoints.iter().map(|&last| endpoint(last)).collect(),
+                });
+                let (tenant, ingress) = ("team".into(), name.into());
+                builder.route(RouteOwner { tenant, ingress }, id);
+            }
+            cell.publish(builder.build());
+            let snapshot = cell.load_full();
+            (1..=3)
+                .filter(|&last| snapshot.has_endpoint(&endpoint(last)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(publish(&[("a", &[1, 2]), ("b", &[2])]), [1, 2]);
+        assert_eq!(publish(&[("a", &[1]), ("b", &[2, 3])]), [1, 2, 3]);
+        assert_eq!(publish(&[("b", &[2])]), [2]);
+        assert_eq!(publish(&[]), [0_u8; 0]);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In: hosts, paths, backends, endpoints and certificates that are known to be valid. Out: what `route` looks
 //! up and `balance` picks from. Routes and backends are numbered, so that live state (counters, round-robin
-//! positions) can stand beside the table in a slice of the same length.
+//! positions) can stand beside the table. Two tables of one builder share everything that did not change between them:
+//! a change costs what it changes, in the making of a table, in its publication, and when the last request lets go of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +12,26 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use crate::host::{HostName, HostPattern};
+mod builder;
+mod hosts;
+mod paths;
+pub(crate) mod shards;
+pub(crate) mod slots;
 
-/// Everything a tier serves. Build with [`TableBuilder`].
-#[derive(Clone, Debug, Default, PartialEq)]
+pub use builder::TableBuilder;
+pub use hosts::Hosts;
+pub use paths::HostPaths;
+pub use shards::HashKey;
+use slots::Slots;
+
+/// Everything a tier serves. Build with [`TableBuilder`]. A copy shares what is in it.
+#[derive(Clone, Default)]
 pub struct Table {
-    routes: Vec<Route>,
-    backends: Vec<Backend>,
-    hosts: BTreeMap<HostName, HostPaths>,
-    wildcards: BTreeMap<HostName, HostPaths>,
-    any: HostPaths,
+    routes: Slots<Arc<Route>>,
+    backends: Slots<Arc<Backend>>,
+    hosts: Hosts<Arc<HostPaths>>,
+    wildcards: Hosts<Arc<HostPaths>>,
+    any: Arc<HostPaths>,
     default_backend: Option<RouteId>,
     certificates: Certificates,
 }
@@ -91,23 +102,12 @@ pub struct Backend {
 
 /// One address that serves a backend. Its identity is the pod behind it as well: an address that moves to another pod
 /// is another endpoint, so no pooled connection outlives its pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// Where to connect to.
     pub address: SocketAddr,
     /// UID of the pod (`targetRef.uid`), or the name of the slice when there is none.
     pub identity: Arc<str>,
-}
-
-/// The paths of one host.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HostPaths {
-    /// Paths that must be equal.
-    pub exact: BTreeMap<Arc<str>, RouteId>,
-    /// Paths that match element by element, without their trailing slash: `/` is the empty text.
-    pub prefix: BTreeMap<Arc<str>, RouteId>,
-    /// For paths that match nothing above: the `defaultBackend` of an Ingress that names this host.
-    pub default: Option<RouteId>,
 }
 
 /// A certificate chain with its key, ready to sign.
@@ -125,19 +125,11 @@ pub struct Certificate {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Certificates {
     /// For one host.
-    pub exact: BTreeMap<HostName, Certificate>,
+    pub exact: Hosts<Certificate>,
     /// For `*.name`, by the name.
-    pub wildcard: BTreeMap<HostName, Certificate>,
+    pub wildcard: Hosts<Certificate>,
     /// For every other name, and for clients that send none.
     pub default: Option<Certificate>,
-}
-
-/// Builds a [`Table`]. The first claim of a host and path wins; the caller sorts.
-#[derive(Debug, Default)]
-pub struct TableBuilder {
-    table: Table,
-    backend_ids: BTreeMap<BackendName, BackendId>,
-    route_ids: BTreeMap<(RouteOwner, BackendId), RouteId>,
 }
 
 /// How a path of a rule is compared (Kubernetes, "Ingress", path types). `ImplementationSpecific` is [`Self::Prefix`].
@@ -158,7 +150,8 @@ impl Table {
     /// When the number is of another table.
     #[must_use]
     pub fn route(&self, id: RouteId) -> &Route {
-        &self.routes[id.index()]
+        let route = self.routes.get(id.index());
+        route.expect("a number is used with the table that gave it")
     }
 
     /// The backend with this number.
@@ -167,30 +160,32 @@ impl Table {
     /// When the number is of another table.
     #[must_use]
     pub fn backend(&self, id: BackendId) -> &Backend {
-        &self.backends[id.index()]
+        let backend = self.backends.get(id.index());
+        backend.expect("a number is used with the table that gave it")
     }
 
     /// All routes, in the order of their numbers.
     #[must_use]
-    pub fn routes(&self) -> &[Route] {
-        &self.routes
+    pub fn routes(&self) -> Vec<&Route> {
+        self.routes.iter().map(|(_, route)| &**route).collect()
     }
 
     /// All backends, in the order of their numbers.
     #[must_use]
-    pub fn backends(&self) -> &[Backend] {
-        &self.backends
+    pub fn backends(&self) -> Vec<&Backend> {
+        let backends = self.backends.iter();
+        backends.map(|(_, backend)| &**backend).collect()
     }
 
     /// Hosts that are named in full.
     #[must_use]
-    pub fn hosts(&self) -> &BTreeMap<HostName, HostPaths> {
+    pub fn hosts(&self) -> &Hosts<Arc<HostPaths>> {
         &self.hosts
     }
 
     /// Hosts that are named by wildcard, by the name behind `*.`.
     #[must_use]
-    pub fn wildcards(&self) -> &BTreeMap<HostName, HostPaths> {
+    pub fn wildcards(&self) -> &Hosts<Arc<HostPaths>> {
         &self.wildcards
     }
 
@@ -210,6 +205,87 @@ impl Table {
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    pub(crate) fn hash_key(&self) -> HashKey {
+        self.hosts.key()
+    }
+
+    pub(crate) fn route_slots(&self) -> &Slots<Arc<Route>> {
+        &self.routes
+    }
+
+    pub(crate) fn backend_slots(&self) -> &Slots<Arc<Backend>> {
+        &self.backends
+    }
+
+    /// What a route is, whatever its number.
+    fn named(&self, id: RouteId) -> (&RouteOwner, &BackendName) {
+        let route = self.route(id);
+        (&route.owner, &self.backend(route.backend).name)
+    }
+
+    fn named_paths<'t>(
+        &'t self,
+        paths: &HostPaths,
+    ) -> BTreeMap<Option<(PathMatch, String)>, (&'t RouteOwner, &'t BackendName)> {
+        let default = paths.default_route().map(|id| (None, self.named(id)));
+        let paths = paths.in_order().into_iter();
+        paths
+            .map(|(path, id)| (Some(path), self.named(id)))
+            .chain(default)
+            .collect()
+    }
+}
+
+/// Equal tables serve the same: their numbers and what they share do not matter.
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        let routes = |table: &Self| {
+            let routes = table.routes.iter();
+            let mut named: Vec<_> = routes
+                .map(|(_, route)| {
+                    (
+                        route.owner.clone(),
+                        table.backend(route.backend).name.clone(),
+                    )
+                })
+                .collect();
+            named.sort();
+            named
+        };
+        let backends = |table: &Self| -> BTreeMap<BackendName, Arc<Backend>> {
+            let backends = table.backends.iter();
+            backends
+                .map(|(_, backend)| (backend.name.clone(), Arc::clone(backend)))
+                .collect()
+        };
+        let is_same = |one: &Arc<HostPaths>, another: &Arc<HostPaths>| {
+            self.named_paths(one) == other.named_paths(another)
+        };
+        self.hosts.is_same(&other.hosts, is_same)
+            && self.wildcards.is_same(&other.wildcards, is_same)
+            && is_same(&self.any, &other.any)
+            && self.default_backend.map(|id| self.named(id))
+                == other.default_backend.map(|id| other.named(id))
+            && self.certificates == other.certificates
+            && routes(self) == routes(other)
+            && backends(self) == backends(other)
+    }
+}
+
+/// In the order of names, as far as it is not that of numbers.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("routes", &self.routes())
+            .field("backends", &self.backends())
+            .field("hosts", &self.hosts)
+            .field("wildcards", &self.wildcards)
+            .field("any", &self.any)
+            .field("default_backend", &self.default_backend)
+            .field("certificates", &self.certificates)
+            .finish()
     }
 }
 
@@ -234,103 +310,6 @@ impl BackendId {
 fn number(position: usize) -> u32 {
     u32::try_from(position)
         .expect("a table has fewer than 2^32 routes: each takes more than a byte of an object")
-}
-
-// === impl TableBuilder ===
-
-impl TableBuilder {
-    /// An empty table to fill.
-    #[must_use]
-    pub fn new() -> Self {
-        <Self as Default>::default()
-    }
-
-    /// Adds a backend, or finds the one that has its name already.
-    pub fn backend(&mut self, backend: Backend) -> BackendId {
-        if let Some(&id) = self.backend_ids.get(&backend.name) {
-            return id;
-        }
-        let id = BackendId(number(self.table.backends.len()));
-        self.backend_ids.insert(backend.name.clone(), id);
-        self.table.backends.push(backend);
-        id
-    }
-
-    /// Adds a route, or finds the one of the same owner and backend.
-    pub fn route(&mut self, owner: RouteOwner, backend: BackendId) -> RouteId {
-        let key = (owner, backend);
-        if let Some(&id) = self.route_ids.get(&key) {
-            return id;
-        }
-        let id = RouteId(number(self.table.routes.len()));
-        self.table.routes.push(Route {
-            owner: key.0.clone(),
-            backend,
-        });
-        self.route_ids.insert(key, id);
-        id
-    }
-
-    /// Names a host. Its requests do not fall to rules without a host, even when none of its paths is served.
-    pub fn host(&mut self, host: &HostPattern) {
-        self.host_paths(host);
-    }
-
-    /// Sends a path of a host to a route. Returns the route that holds it already, and changes nothing, when it is taken.
-    pub fn path(
-        &mut self,
-        host: &HostPattern,
-        kind: PathMatch,
-        path: &str,
-        route: RouteId,
-    ) -> Option<RouteId> {
-        let paths = self.host_paths(host);
-        let (map, path) = match kind {
-            PathMatch::Exact => (&mut paths.exact, path),
-            PathMatch::Prefix => (&mut paths.prefix, path.trim_end_matches('/')),
-        };
-        if let Some(&holder) = map.get(path) {
-            return Some(holder);
-        }
-        map.insert(path.into(), route);
-        None
-    }
-
-    /// Sets the route for paths of a host that match nothing else. Returns the holder when there is one already.
-    pub fn default(&mut self, host: &HostPattern, route: RouteId) -> Option<RouteId> {
-        let paths = self.host_paths(host);
-        if paths.default.is_some() {
-            return paths.default;
-        }
-        paths.default = Some(route);
-        None
-    }
-
-    /// Sets the tier's own default backend.
-    pub fn default_backend(&mut self, route: RouteId) {
-        self.table.default_backend = Some(route);
-    }
-
-    /// Sets the certificates.
-    pub fn certificates(&mut self, certificates: Certificates) {
-        self.table.certificates = certificates;
-    }
-
-    /// The finished table.
-    #[must_use]
-    pub fn build(self) -> Table {
-        self.table
-    }
-
-    fn host_paths(&mut self, host: &HostPattern) -> &mut HostPaths {
-        match host {
-            HostPattern::Exact(name) => self.table.hosts.entry(name.clone()).or_default(),
-            HostPattern::Wildcard(parent) => {
-                self.table.wildcards.entry(parent.clone()).or_default()
-            }
-            HostPattern::Any => &mut self.table.any,
-        }
-    }
 }
 
 // === impl Certificate ===

@@ -53,7 +53,7 @@ pub(crate) fn choose<'c>(
     name: Option<&HostName>,
 ) -> Option<&'c Certificate> {
     let named = name.and_then(|name| {
-        let exact = certificates.exact.get(name);
+        let exact = certificates.exact.get(name.as_str());
         exact.or_else(|| certificates.wildcard.get(name.parent()?))
     });
     named.or(certificates.default.as_ref())

@@ -125,7 +125,7 @@ fn slice(addresses: &[String]) -> Object {
 
 fn endpoints(cell: &SnapshotCell) -> usize {
     let backends = cell.load_full();
-    let backends = backends.table.backends().iter();
+    let backends = backends.table.backends().into_iter();
     backends.map(|backend| backend.endpoints.len()).sum()
 }
 

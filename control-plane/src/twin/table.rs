@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tiergate_data_plane::table::{Certificate, HostPaths, RouteId, Table};
+use tiergate_data_plane::table::{Certificate, HostPaths, PathMatch, RouteId, Table};
 
 use super::{BackendTwin, CertificateTwin, VERSION};
 
@@ -46,10 +46,10 @@ struct RouteTwin {
 impl TableTwin {
     pub(super) fn new(table: &Table, generation: u64) -> Self {
         let mut hosts: BTreeMap<String, HostTwin> = BTreeMap::new();
-        for (name, host) in table.hosts() {
+        for (name, host) in table.hosts().in_order() {
             hosts.insert(name.to_string(), HostTwin::new(table, host));
         }
-        for (parent, host) in table.wildcards() {
+        for (parent, host) in table.wildcards().in_order() {
             hosts.insert(format!("*.{parent}"), HostTwin::new(table, host));
         }
         let any = HostTwin::new(table, table.any());
@@ -64,7 +64,7 @@ impl TableTwin {
             backends: table
                 .backends()
                 .iter()
-                .map(|backend| (backend.name.to_string(), BackendTwin::from(backend)))
+                .map(|&backend| (backend.name.to_string(), BackendTwin::from(backend)))
                 .collect(),
             certificates: certificates(table),
         }
@@ -76,11 +76,13 @@ fn certificates(table: &Table) -> BTreeMap<String, CertificateTwin> {
     let twin = |(name, certificate): (String, &Certificate)| (name, certificate.into());
     let exact = certificates
         .exact
-        .iter()
+        .in_order()
+        .into_iter()
         .map(|(name, it)| (name.to_string(), it));
     let wildcard = certificates
         .wildcard
-        .iter()
+        .in_order()
+        .into_iter()
         .map(|(parent, it)| (format!("*.{parent}"), it));
     let default = certificates.default.iter().map(|it| ("*".to_owned(), it));
     exact.chain(wildcard).chain(default).map(twin).collect()
@@ -90,22 +92,19 @@ fn certificates(table: &Table) -> BTreeMap<String, CertificateTwin> {
 
 impl HostTwin {
     fn new(table: &Table, host: &HostPaths) -> Self {
-        Self {
-            exact: host
-                .exact
-                .iter()
-                .map(|(path, &id)| (path.to_string(), RouteTwin::new(table, id)))
-                .collect(),
-            prefix: host
-                .prefix
-                .iter()
-                .map(|(path, &id)| {
-                    let shown = if path.is_empty() { "/" } else { path };
-                    (shown.to_owned(), RouteTwin::new(table, id))
-                })
-                .collect(),
-            default: host.default.map(|id| RouteTwin::new(table, id)),
+        let mut twin = Self {
+            default: host.default_route().map(|id| RouteTwin::new(table, id)),
+            ..Self::default()
+        };
+        for ((kind, path), id) in host.in_order() {
+            let route = RouteTwin::new(table, id);
+            match kind {
+                PathMatch::Exact => twin.exact.insert(path, route),
+                PathMatch::Prefix if path.is_empty() => twin.prefix.insert("/".to_owned(), route),
+                PathMatch::Prefix => twin.prefix.insert(path, route),
+            };
         }
+        twin
     }
 }
 

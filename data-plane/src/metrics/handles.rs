@@ -1,7 +1,8 @@
 //! Handles to the series of one Ingress and of one tenant, resolved when a table is published.
 //!
-//! Counters by code and by reason appear with their first use and are found by position afterwards. Handles of an owner
-//! that left the table keep working for its last requests, but count nowhere.
+//! The series of an Ingress appear with its first request: most of thousands of Ingresses have none for long. Counters by code
+//! and by reason appear with their first use and are found by position afterwards. Handles of an owner that left the table
+//! keep working for its last requests, but count nowhere.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{CodeLabels, Histogram, Metrics, OwnerLabels, ReasonLabels, TenantLabels};
 use crate::error::{ProxyError, REASONS};
+use crate::table::RouteOwner;
 
 /// Codes with a series of their own; others count as their class. Sorted.
 const CODES: [(u16, &str); 29] = [
@@ -47,16 +49,28 @@ const CODES: [(u16, &str); 29] = [
 ];
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
-/// The series of one Ingress.
+/// The way to the series of one Ingress.
 #[derive(Debug)]
 pub(crate) struct OwnerHandles {
+    labels: OwnerLabels,
+    metrics: Metrics,
+    own: OnceLock<Box<Series>>,
+    /// For want of a place. None: this owner needs none.
+    overflow: Option<Arc<Series>>,
+    has_overflowed: AtomicBool,
+    is_retired: AtomicBool,
+    pub(crate) tenant: Arc<TenantHandles>,
+}
+
+/// The series of one Ingress.
+#[derive(Debug)]
+pub(crate) struct Series {
     labels: OwnerLabels,
     metrics: Metrics,
     is_retired: AtomicBool,
     codes: [OnceLock<Counter>; CODES.len() + CLASSES.len()],
     request_duration: Histogram,
     upstream_duration: Histogram,
-    pub(crate) tenant: Arc<TenantHandles>,
 }
 
 /// The series of one tenant.
@@ -77,16 +91,117 @@ pub(crate) struct TenantHandles {
 // === impl OwnerHandles ===
 
 impl OwnerHandles {
+    /// Handles of an owner that shares `overflow` when too many others have series of their own.
     pub(crate) fn new(
         metrics: &Metrics,
         tenant: &Arc<TenantHandles>,
-        name: Arc<str>,
-        ingress: Arc<str>,
+        owner: &RouteOwner,
+        overflow: &Arc<Series>,
     ) -> Self {
-        let labels = OwnerLabels {
-            tenant: name,
-            ingress,
-        };
+        Self {
+            labels: OwnerLabels {
+                tenant: owner.tenant.clone(),
+                ingress: owner.ingress.clone(),
+            },
+            metrics: metrics.clone(),
+            own: OnceLock::new(),
+            overflow: Some(Arc::clone(overflow)),
+            has_overflowed: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// Handles of an owner that always has series of its own, with one name for both labels.
+    pub(crate) fn without_limit(
+        metrics: &Metrics,
+        tenant: &Arc<TenantHandles>,
+        name: Arc<str>,
+    ) -> Self {
+        let series = Series::new(metrics, name.clone(), name.clone());
+        Self {
+            labels: OwnerLabels {
+                tenant: name.clone(),
+                ingress: name,
+            },
+            metrics: metrics.clone(),
+            own: OnceLock::from(Box::new(series)),
+            overflow: None,
+            has_overflowed: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
+            tenant: tenant.clone(),
+        }
+    }
+
+    /// Counts a request that ended.
+    pub(crate) fn ended(&self, code: u16, duration: Duration) {
+        if let Some(series) = self.series() {
+            series.ended(code, duration);
+        }
+    }
+
+    /// Notes how long an endpoint took to begin its answer.
+    pub(crate) fn answered(&self, duration: Duration) {
+        if let Some(series) = self.series() {
+            series.upstream_duration.observe(duration);
+        }
+    }
+
+    /// Removes the series.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::SeqCst);
+        self.remove_if_retired();
+        if self.has_overflowed.swap(false, Ordering::Relaxed) {
+            self.metrics.families().owners_overflowed.dec();
+        }
+    }
+
+    fn series(&self) -> Option<&Series> {
+        if let Some(own) = self.own.get() {
+            return Some(own);
+        }
+        if self.is_retired.load(Ordering::SeqCst) {
+            return None;
+        }
+        if !self.metrics.take_owner_place() {
+            if !self.has_overflowed.swap(true, Ordering::Relaxed) {
+                self.metrics.families().owners_overflowed.inc();
+            }
+            return self.overflow.as_deref();
+        }
+        let mut is_first = false;
+        let own = self.own.get_or_init(|| {
+            is_first = true;
+            let OwnerLabels { tenant, ingress } = self.labels.clone();
+            Box::new(Series::new(&self.metrics, tenant, ingress))
+        });
+        if !is_first {
+            self.metrics.give_back_owner_place();
+        } else if self.has_overflowed.swap(false, Ordering::Relaxed) {
+            self.metrics.families().owners_overflowed.dec();
+        }
+        // It may have been retired meanwhile: then nobody else removes what was just made.
+        if is_first && self.is_retired.load(Ordering::SeqCst) {
+            self.remove_if_retired();
+        }
+        Some(own)
+    }
+
+    fn remove_if_retired(&self) {
+        if let Some(own) = self.own.get()
+            && own.retire()
+            && self.overflow.is_some()
+        {
+            self.metrics.give_back_owner_place();
+        }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    pub(crate) fn new(metrics: &Metrics, tenant: Arc<str>, ingress: Arc<str>) -> Self {
+        let labels = OwnerLabels { tenant, ingress };
         let families = metrics.families();
         Self {
             metrics: metrics.clone(),
@@ -94,13 +209,11 @@ impl OwnerHandles {
             codes: std::array::from_fn(|_| OnceLock::new()),
             request_duration: families.request_duration.get_or_create_owned(&labels),
             upstream_duration: families.upstream_duration.get_or_create_owned(&labels),
-            tenant: tenant.clone(),
             labels,
         }
     }
 
-    /// Counts a request that ended.
-    pub(crate) fn ended(&self, code: u16, duration: Duration) {
+    fn ended(&self, code: u16, duration: Duration) {
         let position = position_of(code);
         self.codes[position]
             .get_or_init(|| self.code_counter(position))
@@ -108,20 +221,18 @@ impl OwnerHandles {
         self.request_duration.observe(duration);
     }
 
-    /// Notes how long an endpoint took to begin its answer.
-    pub(crate) fn answered(&self, duration: Duration) {
-        self.upstream_duration.observe(duration);
-    }
-
-    /// Removes the series.
-    pub(crate) fn retire(&self) {
-        self.is_retired.store(true, Ordering::Release);
+    /// Removes them, once. Tells whether this call was the one.
+    fn retire(&self) -> bool {
+        if self.is_retired.swap(true, Ordering::SeqCst) {
+            return false;
+        }
         let families = self.metrics.families();
         families.request_duration.remove(&self.labels);
         families.upstream_duration.remove(&self.labels);
         for position in 0..self.codes.len() {
             families.requests.remove(&self.code_labels(position));
         }
+        true
     }
 
     fn code_counter(&self, position: usize) -> Counter {

@@ -42,7 +42,7 @@ fn table_of(rules: &[Rule], has_default: bool) -> Table {
     }
     if has_default {
         let id = new_route(&mut builder, rules.len());
-        builder.default_backend(id);
+        builder.default_backend(Some(id));
     }
     builder.build()
 }

@@ -1,0 +1,216 @@
+//! The paths of one host: a tree by path elements. Pure.
+//!
+//! In: paths with their routes. Out: the route for a path, at a cost that grows with the length of that path and not with the
+//! number of routes: one step of the tree per element, each found by its hash, until nothing longer is known.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+
+use hashbrown::HashTable;
+
+use super::shards::HashKey;
+use super::{PathMatch, RouteId};
+
+/// The paths of one host.
+#[derive(Clone, Debug, Default)]
+pub struct HostPaths {
+    /// For paths that match nothing else: the `defaultBackend` of an Ingress that names this host.
+    default: Option<RouteId>,
+    root: Ends,
+    nodes: Vec<Node>,
+    /// Positions in `nodes`, by parent and element.
+    children: HashTable<u32>,
+}
+
+/// The routes of the paths that end at a node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    exact: Option<RouteId>,
+    prefix: Option<RouteId>,
+}
+
+/// The end of an element of some path.
+#[derive(Clone, Debug)]
+struct Node {
+    parent: u32,
+    element: Box<str>,
+    ends: Ends,
+}
+
+/// The parent of first elements.
+const ROOT: u32 = u32::MAX;
+
+// === impl HostPaths ===
+
+impl HostPaths {
+    /// The route for paths that match nothing else.
+    #[must_use]
+    pub fn default_route(&self) -> Option<RouteId> {
+        self.default
+    }
+
+    /// All paths in order; a prefix stands without its trailing slash, so that `/` is the empty text.
+    #[must_use]
+    pub fn in_order(&self) -> BTreeMap<(PathMatch, String), RouteId> {
+        let mut all = BTreeMap::new();
+        let mut add = |path: String, ends: Ends| {
+            let exact = ends.exact.map(|route| (PathMatch::Exact, route));
+            let prefix = ends.prefix.map(|route| (PathMatch::Prefix, route));
+            all.extend(
+                exact
+                    .into_iter()
+                    .chain(prefix)
+                    .map(|(kind, route)| ((kind, path.clone()), route)),
+            );
+        };
+        add(String::new(), self.root);
+        for node in &self.nodes {
+            add(self.path_of(node), node.ends);
+        }
+        all
+    }
+
+    /// The route for a path: the one that is equal, else the longest prefix by elements, else the default of the host.
+    pub(crate) fn find(&self, key: HashKey, path: &str) -> Option<RouteId> {
+        let mut best = self.default;
+        let Some(elements) = elements(path) else {
+            return best;
+        };
+        best = self.root.prefix.or(best);
+        if self.nodes.is_empty() {
+            return best;
+        }
+        let mut at = ROOT;
+        for element in elements {
+            let Some(node) = self.child(key, at, element) else {
+                return best;
+            };
+            at = node;
+            best = self.ends(at).prefix.or(best);
+        }
+        self.ends(at).exact.or(best)
+    }
+
+    /// Sends a path to a route, unless another has it: then that one. A path that does not begin with `/` meets no request.
+    pub(super) fn insert(
+        &mut self,
+        key: HashKey,
+        kind: PathMatch,
+        path: &str,
+        route: RouteId,
+    ) -> Option<RouteId> {
+        let path = match kind {
+            PathMatch::Exact => path,
+            PathMatch::Prefix => path.trim_end_matches('/'),
+        };
+        let mut at = ROOT;
+        for element in elements(path)? {
+            at = match self.child(key, at, element) {
+                Some(child) => child,
+                None => self.add(key, at, element),
+            };
+        }
+        let ends = match at {
+            ROOT => &mut self.root,
+            node => &mut self.nodes[node as usize].ends,
+        };
+        let place = match kind {
+            PathMatch::Exact => &mut ends.exact,
+            PathMatch::Prefix => &mut ends.prefix,
+        };
+        if place.is_some() {
+            return *place;
+        }
+        *place = Some(route);
+        None
+    }
+
+    /// Sets the route for paths that match nothing else, unless there is one: then that one.
+    pub(super) fn set_default(&mut self, route: RouteId) -> Option<RouteId> {
+        if self.default.is_some() {
+            return self.default;
+        }
+        self.default = Some(route);
+        None
+    }
+
+    /// Every route that is named, as often as it is.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
+        let ends = self.nodes.iter().map(|node| node.ends).chain([self.root]);
+        ends.flat_map(|ends| [ends.exact, ends.prefix])
+            .chain([self.default])
+            .flatten()
+    }
+
+    fn child(&self, key: HashKey, parent: u32, element: &str) -> Option<u32> {
+        let is_it = |&number: &u32| {
+            let node = &self.nodes[number as usize];
+            node.parent == parent && *node.element == *element
+        };
+        self.children
+            .find(hash(key, parent, element), is_it)
+            .copied()
+    }
+
+    fn add(&mut self, key: HashKey, parent: u32, element: &str) -> u32 {
+        let number = super::number(self.nodes.len());
+        self.nodes.push(Node {
+            parent,
+            element: element.into(),
+            ends: Ends::default(),
+        });
+        let nodes = &self.nodes;
+        let hash_of = |&number: &u32| {
+            let node = &nodes[number as usize];
+            hash(key, node.parent, &node.element)
+        };
+        self.children
+            .insert_unique(hash(key, parent, element), number, hash_of);
+        number
+    }
+
+    fn ends(&self, node: u32) -> Ends {
+        match node {
+            ROOT => self.root,
+            node => self.nodes[node as usize].ends,
+        }
+    }
+
+    fn path_of(&self, node: &Node) -> String {
+        let mut elements = vec![&*node.element];
+        let mut parent = node.parent;
+        while let Some(node) = self.nodes.get(parent as usize) {
+            elements.push(&node.element);
+            parent = node.parent;
+        }
+        elements
+            .iter()
+            .rev()
+            .flat_map(|element| ["/", element])
+            .collect()
+    }
+}
+
+/// What stands behind each slash; none when the path does not begin with one. The empty path is the root as a prefix.
+fn elements(path: &str) -> Option<impl Iterator<Item = &str>> {
+    let behind_root = match path.strip_prefix('/') {
+        Some(rest) => Some(rest.split('/')),
+        None if path.is_empty() => None,
+        None => return None,
+    };
+    Some(behind_root.into_iter().flatten())
+}
+
+fn hash(key: HashKey, parent: u32, element: &str) -> u64 {
+    let mut hasher = key.hasher();
+    parent.hash(&mut hasher);
+    element.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Which paths have which routes: how they were added does not matter.
+impl PartialEq for HostPaths {
+    fn eq(&self, other: &Self) -> bool {
+        self.default == other.default && self.in_order() == other.in_order()
+    }
+}

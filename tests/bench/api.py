@@ -39,10 +39,16 @@ class Api:
         self.headers = {"Authorization": f"Bearer {kubeconfig['users'][0]['user']['token']}", "Content-Type": "application/json"}
 
     def ask(self, method, path, value=None):
-        """Status and answer."""
-        self.connection.request(method, path, json.dumps(value) if value else None, self.headers)
-        answer = self.connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        """Status and answer. The server closes a connection that was idle for long: then a new one asks again."""
+        for is_last in (False, True):
+            try:
+                self.connection.request(method, path, json.dumps(value) if value else None, self.headers)
+                answer = self.connection.getresponse()
+                return answer.status, json.loads(answer.read())
+            except (OSError, http.client.HTTPException):
+                self.connection.close()
+                if is_last:
+                    raise
 
     def create(self, one):
         """Creates an object; one that is there already stays."""

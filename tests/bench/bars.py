@@ -39,6 +39,7 @@ BARS = (
     Bar("change", "failed", 0, None),
     Bar("idle", "mib_per_10k", 155, 60),
     Bar("rate", "ratio", None, 1.0, "best", ("nginx", "haproxy")),
+    Bar("rate-chain", "ratio", None, 1.0, "tiergate-h1-link"),
 )
 # Workloads without a bar are still divided by something.
 REFERENCES = {"chain-tls": "nginx"}

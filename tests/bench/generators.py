@@ -56,12 +56,16 @@ def parse_h2load(text, seconds):
     return {"requests": succeeded, "failed": failed + succeeded - min(succeeded, int(codes[1])), "seconds": seconds}
 
 
-def own(binaries, words, seconds, pinned):
-    """Our own load program; it prints one JSON object."""
+def own_program(binaries):
     path = binaries / "tiergate-load"
     if not path.exists():
         raise Missing(f"{path} is not built")
-    return json.loads(run([path, *words], seconds, pinned))
+    return path
+
+
+def own(binaries, words, seconds, pinned):
+    """Our own load program; the last line that it prints is a JSON object."""
+    return json.loads(run([own_program(binaries), *words], seconds, pinned).strip().splitlines()[-1])
 
 
 def counted(said):

@@ -10,7 +10,7 @@ def said(command, pattern):
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT)
     except OSError:
         return None
-    found = re.search(pattern, done.stdout + done.stderr)
+    found = re.search(pattern, done.stdout + done.stderr, re.MULTILINE)
     return found[1] if found else None
 
 
@@ -35,7 +35,7 @@ def versions(peers):
 
 def commit():
     """The commit, with a `+` when something that is not in it was measured."""
-    name = said(["git", "rev-parse", "--short=12", "HEAD"], r"(\w+)") or "unknown"
+    name = said(["git", "rev-parse", "--short=12", "HEAD"], r"^([0-9a-f]+)$") or "unknown"
     changed = said(["git", "status", "--porcelain", "--untracked-files=no"], r"(\S)")
     return name + ("+" if changed else "")
 

@@ -2,7 +2,7 @@
 """Measures the tiers beside other proxies.
 
     run [--quick | --sanity] [--workloads A,B] [--proxies X,Y] [--rounds N] [--seconds S]
-        [--json FILE] [--markdown FILE]
+        [--json FILE] [--markdown FILE] [--plot FILE] [--record]
 
 The figure is the CPU time of the proxy's processes for each request, divided by that of a reference that ran in the same rounds.
 tests/bench/README.md says how each proxy is set; docs/performance.md how the figures are to be read.
@@ -13,11 +13,11 @@ With --sanity: 0 when every piece works, however fast; 1 when one does not.
 import argparse, json, os, signal, sys, tempfile
 from pathlib import Path
 
-import contract, figures, machine, report, throughput, workloads
+import bars, change, contract, figures, idle, machine, plot, rate, record, report, throughput, workloads
 from processes import Failure, Missing, cpus, stop_all
 from session import Session
 
-STAGES = {"requests": throughput.measure}
+STAGES = {"requests": throughput.measure, "change": change.measure, "idle": idle.measure, "rate": rate.measure}
 FULL, QUICK, SANITY = (5, 2), (2, 1), (1, 1)  # rounds, and seconds of each
 
 
@@ -31,6 +31,8 @@ def arguments(words):
     parser.add_argument("--seconds", type=int, metavar="S", help="length of a round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the plot (SVG) there")
+    parser.add_argument("--record", action="store_true", help="write the tables and the plot into docs/")
     chosen = parser.parse_args(words)
     if chosen.workloads is None:
         chosen.workloads = list(workloads.SANITY if chosen.sanity else workloads.ALL)
@@ -44,6 +46,7 @@ def arguments(words):
     for name in chosen.proxies or ():
         if name not in known:
             parser.error(f"no proxy {name}; there are: {' '.join(sorted(known))}")
+    chosen.has_rounds = chosen.rounds is not None
     rounds, seconds = SANITY if chosen.sanity else QUICK if chosen.quick else FULL
     chosen.rounds, chosen.seconds = chosen.rounds or rounds, chosen.seconds or seconds
     if chosen.rounds < 1 or chosen.seconds < 1:
@@ -75,6 +78,10 @@ def write(chosen, result):
         chosen.json.write_text(json.dumps(result, indent=1) + "\n")
     if chosen.markdown:
         chosen.markdown.write_text(report.markdown(result))
+    if chosen.plot:
+        chosen.plot.write_text(plot.svg(result["rows"]))
+    if chosen.record:
+        record.write(result)
 
 
 def main():

@@ -1,7 +1,7 @@
 """Pure: the tables. In: the result of a run. Out: Markdown, first what is judged, then every proxy in every workload."""
 import bars
 
-UNITS = {"ratio": "×", "ready_s": "s to ready", "pss_mib": "MiB", "mib_per_10k": "MiB for 10,000", "failed": "failed"}
+UNITS = {"ratio": "×", "ready_s": "s to ready", "pss_mib": "MiB", "mib_per_10k": "MiB for 10,000", "failed": "requests failed"}
 # Columns of the details: what is shown when at least one row has it, and how it is called.
 DETAILS = (
     ("requests_s", "requests/s"), ("mib_s", "MiB/s"), ("p50_us", "p50 µs"), ("p99_us", "p99 µs"), ("p999_us", "p99.9 µs"),
@@ -20,12 +20,12 @@ def number(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3f}"
 
 
-def spread(row, figure):
+def spread(row, figure, unit=""):
     least, greatest = row.get(f"{figure}_min"), row.get(f"{figure}_max")
     if row.get(figure) is None:
         return "–"
     known = least is not None and row["rounds"] > 1
-    return number(row[figure]) + (f" ({number(least)}–{number(greatest)})" if known else "")
+    return number(row[figure]) + unit + (f" ({number(least)}–{number(greatest)})" if known else "")
 
 
 def table(head, lines):
@@ -43,7 +43,7 @@ def verdict(row):
     return words + aim + (f" ({row['why']})" if row["why"] else "")
 
 
-def limit(value, figure, is_strict=False):
+def limit(value, is_strict=False):
     return "–" if value is None else f"{'<' if is_strict else '≤'} {number(value)}"
 
 
@@ -54,10 +54,11 @@ def overview(rows):
         if row["proxy"] != bars.OURS:
             continue
         against = row["reference"] if row["figure"] == "ratio" else "–"
-        value = spread(row, "ratio") if row["figure"] == "ratio" else number(row.get(row["figure"]))
+        unit = f" {UNITS[row['figure']]}"
+        value = spread(row, "ratio", unit) if row["figure"] == "ratio" else number(row.get(row["figure"])) + unit
         strict = any(bar.is_aim_strict for bar in bars.of(row["workload"]))
-        lines.append([row["title"], f"{value} {UNITS[row['figure']]}", against or "–", limit(row["must"], row["figure"]),
-                      limit(row["aim"], row["figure"], strict), verdict(row)])
+        lines.append([row["title"], value, against or "–", limit(row["must"]),
+                      limit(row["aim"], strict), verdict(row)])
     return table(["workload", "Tiergate", "divided by", "must", "aim", "verdict"], lines)
 
 

@@ -8,6 +8,7 @@ from processes import Missing, raise_descriptors
 from scene import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
+SANITY_HOSTS = 200
 
 
 class Session:
@@ -15,7 +16,8 @@ class Session:
 
     def __init__(self, chosen, folder):
         self.chosen, self.folder = chosen, folder
-        self.rounds, self.seconds = chosen.rounds, chosen.seconds
+        self.rounds, self.seconds, self.is_sanity = chosen.rounds, chosen.seconds, chosen.sanity
+        self.is_whole = not chosen.sanity and not chosen.quick and not chosen.has_rounds
         self.binaries = Path(os.environ.get("TIERGATE_BINARIES", ROOT / "target/release"))
         self.descriptors = raise_descriptors()
         self.missing, self.found = {}, {}
@@ -46,7 +48,8 @@ class Session:
             self.running, self.found = [], {}
             self.running.append(backend.start(self.folder, *wanted))
             self.surroundings = wanted
-        return Scene(self.folder, self.certificate, workload.hops, workload.hosts, workload.workers, workload.pinned)
+        hosts = min(workload.hosts, SANITY_HOSTS) if self.is_sanity else workload.hosts
+        return Scene(self.folder, self.certificate, workload.hops, hosts, workload.workers, workload.pinned)
 
     def wanted(self, workload):
         """Names of the proxies of a workload that were asked for; what ours are divided by always runs."""

@@ -37,13 +37,18 @@ ALL = {workload.name: workload for workload in (
     Workload("tls-1m", "1 MiB over TLS 1.3, 16 connections", EVERY, path="/1m", connections=16, tls=True),
     Workload("conn", "a new connection for each request", EVERY, close=True),
     Workload("tls", "TLS 1.3, kept connections, 64 bytes", EVERY, tls=True),
+    Workload("tls-handshake", "a full TLS 1.3 handshake for each request", EVERY, load="handshake", tls=True, connections=32),
     Workload("h2", "HTTP/2 over TLS, 8 connections of 16 streams, HTTP/1.1 to the endpoint", EVERY, load="h2load", tls=True, connections=8),
     Workload("chain", "two proxies in a row, HTTP/1.1 in", CHAINS, hops=2),
     Workload("chain-tls", "two proxies in a row, TLS 1.3 in", CHAINS, hops=2, tls=True),
     Workload("hosts", "10,000 hosts, one by chance for each request", ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS), hosts=10_000),
+    Workload("change", "an endpoint moves, at 10,000 hosts under load", ("haproxy", OURS), stage="change", hosts=10_000),
+    Workload("idle", "idle kept connections", ("nginx", "haproxy", "envoy", "traefik", "caddy", OURS), stage="idle"),
+    Workload("rate", "requests at a fixed rate", ("nginx", "haproxy", "envoy", OURS), stage="rate"),
+    Workload("rate-chain", "requests at a fixed rate, two proxies in a row", ("nginx", "haproxy", OURS, NAMESPACE_LINK_H1), stage="rate", hops=2),
 )}
 
-SANITY = ("h1", "tls", "h2", "chain")
-SANITY_PROXIES = ("nginx", "haproxy", OURS)
+SANITY = ("h1", "tls", "h2", "chain", "hosts")
+SANITY_PROXIES = ("nginx", "haproxy", ONE_ROUTE, OURS)
 QUICK_PROXIES = ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS, NAMESPACE_LINK_H1)
 assert set(PEERS) <= set(EVERY)

@@ -11,6 +11,7 @@ use http::StatusCode;
 
 pub use crate::codec::CodecError;
 use crate::host::InvalidHostName;
+pub use crate::upstream::UpstreamError;
 pub(crate) use reasons::REASONS;
 pub use reasons::Reason;
 
@@ -105,18 +106,18 @@ pub enum ProxyError {
     UpstreamReset {
         /// Who.
         endpoint: SocketAddr,
-        /// What the codec saw.
+        /// What the connection saw.
         #[source]
-        source: CodecError,
+        source: UpstreamError,
     },
     /// The endpoint's answer is no HTTP, or not the HTTP that was agreed.
     #[error("{endpoint} answered something that is not the HTTP expected of it")]
     UpstreamProtocol {
         /// Who.
         endpoint: SocketAddr,
-        /// What the codec saw, when it was the codec.
+        /// What the connection saw, when it was there.
         #[source]
-        source: Option<CodecError>,
+        source: Option<UpstreamError>,
     },
     /// The body of the response ended early; the client sees a broken body.
     #[error("the body of the response ended early")]

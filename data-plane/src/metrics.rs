@@ -48,6 +48,8 @@ pub(crate) struct Families {
     pub(crate) handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections: Gauge,
     pub(crate) upstream_connects: Family<ResultLabels, Counter>,
+    pub(crate) upstream_connections_limited: Counter,
+    pub(crate) upstream_fallbacks: Counter,
     pub(crate) owners_overflowed: Gauge,
     pub(crate) generation: Gauge,
     pub(crate) draining: Gauge,
@@ -244,6 +246,16 @@ fn register_connections(families: &Families, registry: &mut Registry) {
         "upstream_connects",
         "Connections opened to endpoints by result: ok, failed, timeout",
         families.upstream_connects.clone(),
+    );
+    registry.register(
+        "upstream_connections_limited",
+        "Requests that waited because their endpoint has as many HTTP/2 connections as a worker opens",
+        families.upstream_connections_limited.clone(),
+    );
+    registry.register(
+        "upstream_fallbacks",
+        "Connections to endpoints of HTTP/2 that did not answer it, so that they got HTTP/1.1",
+        families.upstream_fallbacks.clone(),
     );
     registry.register(
         "metrics_owners_overflowed",

@@ -30,7 +30,7 @@ use crate::net::Net;
 use crate::route::route;
 use crate::snapshot::Snapshot;
 use crate::table::RouteId;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, Received};
 use crate::worker::Context;
 
 /// How often the pool is looked through when no request does it.
@@ -38,7 +38,7 @@ const POOL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an endpoint answered, before it is made ready for the client.
 struct Answer<N: Net> {
-    response: Response<Incoming>,
+    response: Response<Received>,
     lease: Lease<N::Stream>,
     /// The protocol that the client asked to change to.
     upgrade: Option<HeaderValue>,
@@ -86,7 +86,8 @@ async fn forward<N: Net>(
     note_route(account, snapshot, found);
     via::check(&parts.headers, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let upgrade = prepare::prepare(session, &mut parts, host, backend.protocol, has_body)?;
+    let (upgrade, protocol) =
+        prepare::prepare(session, &mut parts, host, backend.protocol, has_body)?;
     if let Some(entry) = account.entry() {
         entry.request_id = parts
             .headers
@@ -103,7 +104,7 @@ async fn forward<N: Net>(
     };
     let request = Request::from_parts(parts, body);
     let position = snapshot.position(snapshot.table.route(found).backend);
-    let sender = send::Sender::new(&session.context, backend, position, upload);
+    let sender = send::Sender::new(&session.context, backend, position, protocol, upload);
     let (response, lease) = sender.send(request, account).await?;
     Ok(Answer {
         response,

@@ -1,23 +1,30 @@
-//! Connections to endpoints: opened, pooled per worker, lent to one request at a time (HTTP/1.1) or to many (h2c).
+//! Connections to endpoints: opened, pooled per worker, lent to one request at a time (HTTP/1.1) or to many (HTTP/2).
 //!
 //! In: a request for an endpoint. Out: its response, and a [`Lease`] that keeps the connection until the body has ended.
 //! The pool's key is the endpoint, identity included, so no connection outlives its pod. An HTTP/1.1 connection has no
 //! task of its own: it is driven by the request that has it, which saves a wake-up per read.
+//!
+//! `pool` knows the endpoints, `http1` is a connection of its own kind, `links` are the HTTP/2 connections to one endpoint
+//! and `http2` is one of them (`docs/link.md`).
 
 mod http1;
 mod http2;
+mod links;
 mod pool;
 
-use std::task::Context;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::RequestBody;
-use crate::codec::{self, Incoming};
+use crate::codec::CodecError;
 pub(crate) use http1::{Http1, Raw};
 pub(crate) use http2::{Http2, LocalExecutor};
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use pool::{Lease, Pool, Slotted, Wanted};
 
 /// A connection that takes a request.
 pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
@@ -25,8 +32,38 @@ pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     Http2(Http2),
 }
 
+/// The body of a response, as it comes from the endpoint.
+pub(crate) enum Received {
+    Http1(http1::Received),
+    Http2(http2::Received),
+}
+
+/// What went wrong between us and an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// On an HTTP/1.1 connection.
+    #[error(transparent)]
+    Http1(#[from] CodecError),
+    /// On an HTTP/2 connection.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+}
+
 /// Why no response came.
-pub(crate) type SendError = codec::SendError<RequestBody>;
+pub(crate) struct SendError {
+    pub(crate) error: UpstreamError,
+    pub(crate) left: Left,
+}
+
+/// What is left of a request that got no response.
+pub(crate) enum Left {
+    /// All of it: nothing was written.
+    Request(Box<Request<RequestBody>>),
+    /// The endpoint said that it has not processed it, and nothing was taken from this body.
+    Body(RequestBody),
+    /// It may have been processed.
+    Nothing,
+}
 
 /// Why no connection came.
 #[derive(Debug)]
@@ -42,10 +79,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
+    ) -> Result<Response<Received>, SendError> {
         match self {
-            Self::Http1(connection) => connection.send(request).await,
-            Self::Http2(connection) => connection.send(request).await,
+            Self::Http1(connection) => {
+                let answered = connection.send(request).await?;
+                Ok(answered.map(Received::Http1))
+            }
+            Self::Http2(connection) => {
+                let answered = connection.send(request).await?;
+                Ok(answered.map(Received::Http2))
+            }
         }
     }
 
@@ -57,11 +100,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
         }
     }
 
+    /// Whether other requests use it too, so that the endpoint may refuse this one alone.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// Drives it on; true when that may have moved something.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Http1(connection) => connection.drive(cx),
             Self::Http2(_) => false,
+        }
+    }
+}
+
+// === impl Received ===
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match self.get_mut() {
+            Self::Http1(incoming) => {
+                let polled = Pin::new(incoming).poll_frame(cx);
+                polled.map_err(UpstreamError::Http1)
+            }
+            Self::Http2(received) => received.poll_frame(cx).map_err(UpstreamError::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(received) => received.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http2(received) => received.size_hint(),
+        }
+    }
+}
+
+// === impl UpstreamError ===
+
+impl UpstreamError {
+    /// Whether the endpoint sent something that is not the HTTP expected of it.
+    pub(crate) fn is_parse(&self) -> bool {
+        match self {
+            Self::Http1(error) => error.is_parse(),
+            Self::Http2(error) => error.is_library(),
         }
     }
 }

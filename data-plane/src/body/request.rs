@@ -44,6 +44,7 @@ pub(crate) enum UploadFailure {
 }
 
 /// The body of a request, as the HTTP client takes it.
+#[derive(Default)]
 pub(crate) struct RequestBody(Option<Running>);
 
 struct Running {

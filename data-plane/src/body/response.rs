@@ -14,9 +14,8 @@ use tokio::time::Sleep;
 
 use super::BodyError;
 use crate::account::Account;
-use crate::codec::Incoming;
 use crate::error::ProxyError;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, Received};
 
 /// What the client gets.
 pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
@@ -31,7 +30,7 @@ pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 
 /// A body on its way from an endpoint.
 pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    incoming: Incoming,
+    incoming: Received,
     lease: Option<Lease<S>>,
     account: Account,
     pause_max: Duration,
@@ -44,7 +43,7 @@ pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: Received,
         lease: Lease<S>,
         account: Account,
         pause_max: Duration,

@@ -3,27 +3,31 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 use rand::Rng;
 
+use crate::body::RequestBody;
 use crate::error::{BadHost, ProxyError};
 use crate::head::{forwarded, hop};
 use crate::http::Session;
 use crate::net::Net;
 use crate::table::Protocol;
 
-/// Rewrites the head. Returns the protocol that the client asked to change to, if the endpoint may agree to it.
+/// Rewrites the head. Returns the protocol that the client asked to change to, if the endpoint may agree to it, and the
+/// one that the request is for: only HTTP/1.1 can change to another, so an endpoint of HTTP/2 gets such a request by
+/// HTTP/1.1.
 pub(super) fn prepare<N: Net>(
     session: &Session<N>,
     parts: &mut Parts,
     host: Option<HeaderValue>,
     protocol: Protocol,
     has_body: bool,
-) -> Result<Option<HeaderValue>, ProxyError> {
+) -> Result<(Option<HeaderValue>, Protocol), ProxyError> {
     let config = &session.context.shared.config;
     let asked = hop::strip_request(&mut parts.headers);
-    let may_upgrade = parts.version == Version::HTTP_11 && protocol == Protocol::Http1 && !has_body;
+    let may_upgrade = parts.version == Version::HTTP_11 && !has_body;
     let upgrade = asked.upgrade.filter(|_| may_upgrade);
+    let protocol = upgrade.as_ref().map_or(protocol, |_| Protocol::Http1);
     // An HTTP/1.0 client need not name a host, but our HTTP/1.1 request must: the address it came to.
     let host = match host {
         Some(host) => host,
@@ -47,16 +51,43 @@ pub(super) fn prepare<N: Net>(
     }
     match protocol {
         Protocol::Http1 => {
-            // hyper would otherwise send a GET or HEAD without the body that it has.
-            if has_body && !parts.headers.contains_key(CONTENT_LENGTH) {
-                let chunked = HeaderValue::from_static("chunked");
-                parts.headers.insert(TRANSFER_ENCODING, chunked);
-            }
+            frame_http1(&mut parts.headers, has_body);
             of_http1(parts, host, upgrade.as_ref(), asked.trailers);
         }
         Protocol::H2c => of_http2(parts, &host)?,
     }
-    Ok(upgrade)
+    Ok((upgrade, protocol))
+}
+
+/// Gives a request the form of the connection that takes it: HTTP/2 when it is shared. It has another one only after an
+/// endpoint turned out not to speak HTTP/2.
+pub(super) fn fit(request: &mut Request<RequestBody>, is_shared: bool) -> Result<(), ProxyError> {
+    if is_shared == (request.version() == Version::HTTP_2) {
+        return Ok(());
+    }
+    let has_body = !http_body::Body::is_end_stream(request.body());
+    let (mut parts, body) = std::mem::take(request).into_parts();
+    if is_shared {
+        let host = parts.headers.get(HOST).cloned().ok_or(BadHost::Missing)?;
+        parts.headers.remove(TRANSFER_ENCODING);
+        parts.headers.remove(CONNECTION);
+        of_http2(&mut parts, &host)?;
+    } else {
+        let authority = parts.uri.authority().ok_or(BadHost::Missing)?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| BadHost::Missing)?;
+        let trailers = parts.headers.contains_key(TE);
+        frame_http1(&mut parts.headers, has_body);
+        of_http1(&mut parts, host, None, trailers);
+    }
+    *request = Request::from_parts(parts, body);
+    Ok(())
+}
+
+/// hyper would otherwise send a GET or HEAD without the body that it has.
+fn frame_http1(headers: &mut HeaderMap, has_body: bool) {
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 fn of_http1(parts: &mut Parts, host: HeaderValue, upgrade: Option<&HeaderValue>, trailers: bool) {

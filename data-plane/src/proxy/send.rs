@@ -3,7 +3,9 @@
 //! A request is repeated only when it cannot have been processed twice (RFC 9110 §9.2.2):
 //! 1. no connection could be opened: any request, as nothing was sent;
 //! 2. the connection closed before anything of the request was written: any request;
-//! 3. the connection closed without an answer: idempotent requests without a body.
+//! 3. the endpoint said that it has not processed the request (GOAWAY and REFUSED_STREAM of HTTP/2), and nothing of its
+//!    body was taken: any request;
+//! 4. the connection closed without an answer: idempotent requests without a body.
 //!
 //! A kept connection that turns out to be closed is no fault of the endpoint: the request goes to the same endpoint
 //! by a fresh connection, and that does not count as a try. Nor does an endpoint that refuses the connection, up to
@@ -17,14 +19,16 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use tokio::time::Instant;
 
+use super::prepare;
 use crate::account::Account;
 use crate::balance::{Tried, pick};
 use crate::body::{RequestBody, Upload};
-use crate::codec::{CodecError, Incoming};
 use crate::error::ProxyError;
 use crate::net::Net;
-use crate::table::{Backend, Endpoint};
-use crate::upstream::{ConnectError, Lease, SendError, Upstream};
+use crate::table::{Backend, Endpoint, Protocol};
+use crate::upstream::{
+    ConnectError, Lease, Left, Received, SendError, Slotted, Upstream, UpstreamError, Wanted,
+};
 use crate::worker::Context;
 
 /// Endpoints that may refuse the connection of one request before each further refusal counts as a try.
@@ -35,6 +39,7 @@ pub(super) struct Sender<'r, N: Net> {
     context: &'r Context<N>,
     backend: &'r Backend,
     position: &'r AtomicUsize,
+    protocol: Protocol,
     upload: Option<Rc<Upload>>,
     tried: Tried,
 }
@@ -48,7 +53,7 @@ struct Failed {
     was_stale: bool,
 }
 
-type Answered<N> = (Response<Incoming>, Lease<<N as Net>::Stream>);
+type Answered<N> = (Response<Received>, Lease<<N as Net>::Stream>);
 
 // === impl Sender ===
 
@@ -57,12 +62,14 @@ impl<'r, N: Net> Sender<'r, N> {
         context: &'r Context<N>,
         backend: &'r Backend,
         position: &'r AtomicUsize,
+        protocol: Protocol,
         upload: Option<Rc<Upload>>,
     ) -> Self {
         Self {
             context,
             backend,
             position,
+            protocol,
             upload,
             tried: Tried::default(),
         }
@@ -90,8 +97,8 @@ impl<'r, N: Net> Sender<'r, N> {
             }
             tries += 1;
             note_try(account, endpoint);
-            let upstream = match self.connection(endpoint, is_fresh).await {
-                Ok(upstream) => upstream,
+            let (upstream, slot) = match self.connection(endpoint, is_fresh).await {
+                Ok(connection) => connection,
                 Err(error) => {
                     if is_refusal(&error) && refusals < REFUSALS_MAX {
                         refusals += 1;
@@ -102,8 +109,9 @@ impl<'r, N: Net> Sender<'r, N> {
                 }
             };
             let may_repeat = tries < tries_max;
+            prepare::fit(&mut request, upstream.is_shared())?;
             match self
-                .exchange(upstream, endpoint, request, account, may_repeat)
+                .exchange((upstream, slot), endpoint, request, account, may_repeat)
                 .await
             {
                 Ok(answered) => return Ok(answered),
@@ -113,7 +121,7 @@ impl<'r, N: Net> Sender<'r, N> {
                     };
                     request = unsent;
                     last = failed.error;
-                    if failed.was_stale {
+                    if failed.was_stale && !is_fresh {
                         again = Some(endpoint);
                         tries -= 1;
                     }
@@ -127,17 +135,16 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         endpoint: &Endpoint,
         is_fresh: bool,
-    ) -> Result<Upstream<N::Stream>, ProxyError> {
-        let (context, protocol) = (self.context, self.backend.protocol);
-        if !is_fresh && let Some(kept) = context.pool.take(endpoint, protocol) {
-            return Ok(kept);
-        }
-        let config = &context.shared.config;
-        let opening = context
-            .pool
-            .connect(&context.net, endpoint, protocol, config);
+    ) -> Result<(Upstream<N::Stream>, Slotted<N::Stream>), ProxyError> {
+        let context = self.context;
+        let wanted = Wanted {
+            endpoint,
+            protocol: self.protocol,
+            is_fresh,
+        };
+        let connecting = context.pool.connection(&context.net, wanted);
         let endpoint = endpoint.address;
-        opening.await.map_err(|error| match error {
+        connecting.await.map_err(|error| match error {
             ConnectError::Failed(source) => ProxyError::ConnectFailed { endpoint, source },
             ConnectError::TimedOut => ProxyError::ConnectTimeout { endpoint },
         })
@@ -145,7 +152,7 @@ impl<'r, N: Net> Sender<'r, N> {
 
     async fn exchange(
         &self,
-        mut upstream: Upstream<N::Stream>,
+        (mut upstream, slot): (Upstream<N::Stream>, Slotted<N::Stream>),
         endpoint: &Endpoint,
         request: Request<RequestBody>,
         account: &mut Account,
@@ -153,25 +160,26 @@ impl<'r, N: Net> Sender<'r, N> {
     ) -> Result<Answered<N>, Failed> {
         let is_reused = upstream.is_reused();
         let is_repeatable = self.upload.is_none() && is_idempotent(request.method());
-        let copy = (is_repeatable && (may_repeat || is_reused)).then(|| copy_of(&request));
+        let is_copied = upstream.is_shared() || (is_repeatable && (may_repeat || is_reused));
+        let copy = is_copied.then(|| copy_of(&request));
         let started = Instant::now();
         match self.in_time(&mut upstream, request).await {
             Ok(Ok(response)) => {
                 account.answered(response.status().as_u16(), started.elapsed());
-                let (pool, upload) = (self.context.pool.clone(), self.upload.as_deref());
-                let lease = Lease::new(upstream, endpoint.clone(), pool, upload);
+                let lease = Lease::new(upstream, slot, self.upload.as_deref());
                 Ok((response, lease))
             }
-            Ok(Err(SendError { error, unsent })) => {
+            Ok(Err(SendError { error, left })) => {
                 let is_parse = error.is_parse();
                 let error = self.error_of(endpoint, error);
-                let request = match unsent {
-                    Some(unsent) if error.may_retry() => Some(*unsent),
-                    _ => copy.filter(|_| error.may_retry() && !is_parse),
+                let request = match left {
+                    Left::Request(unsent) => Some(*unsent),
+                    Left::Body(body) => copy.map(|head| head.map(|_| body)),
+                    Left::Nothing => copy.filter(|_| is_repeatable && !is_parse),
                 };
                 Err(Failed {
+                    request: request.filter(|_| error.may_retry()),
                     error,
-                    request,
                     was_stale: is_reused,
                 })
             }
@@ -190,7 +198,7 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         upstream: &mut Upstream<N::Stream>,
         request: Request<RequestBody>,
-    ) -> Result<Result<Response<Incoming>, SendError>, TooLate> {
+    ) -> Result<Result<Response<Received>, SendError>, TooLate> {
         let limit: Duration = self.context.shared.config.timeouts.response_head;
         let mut sending = std::pin::pin!(upstream.send(request));
         let mut sleep = std::pin::pin!(tokio::time::sleep(limit));
@@ -220,7 +228,7 @@ impl<'r, N: Net> Sender<'r, N> {
     }
 
     /// Why the request failed: its own body, or the endpoint.
-    fn error_of(&self, endpoint: &Endpoint, source: CodecError) -> ProxyError {
+    fn error_of(&self, endpoint: &Endpoint, source: UpstreamError) -> ProxyError {
         let endpoint = endpoint.address;
         if let Some(failure) = self.upload.as_ref().and_then(|upload| upload.failure()) {
             failure.into()
@@ -254,7 +262,7 @@ fn is_idempotent(method: &Method) -> bool {
     .contains(method)
 }
 
-/// The same request again; only for requests without a body.
+/// The same head again, without a body.
 fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::empty());
     *copy.method_mut() = request.method().clone();

@@ -6,11 +6,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::SendError;
+use super::{Left, SendError};
 use crate::body::RequestBody;
-use crate::codec::{
-    self, Client as _, ClientConnection, Codec as _, CodecError, HeadLimits, Incoming,
-};
+use crate::codec::{self, Client as _, ClientConnection, Codec, CodecError, HeadLimits};
 use crate::metrics::OpenUpstream;
 
 /// More in the head of a response is an answer that we cannot pass on.
@@ -25,6 +23,9 @@ pub(crate) struct Http1<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     pub(crate) is_reused: bool,
     _open: OpenUpstream,
 }
+
+/// The body of a response.
+pub(crate) type Received = <codec::Http1 as Codec>::Incoming;
 
 /// A connection that has changed to another protocol, with what had been read of it.
 pub(crate) struct Raw<S> {
@@ -48,9 +49,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let response = self.connection.send(request).await?;
-        Ok(response.map(Incoming::Http1))
+    ) -> Result<Response<Received>, SendError> {
+        let answered = self.connection.send(request).await;
+        answered.map_err(|failed| SendError {
+            error: failed.error.into(),
+            left: failed.unsent.map_or(Left::Nothing, Left::Request),
+        })
     }
 
     /// Drives it on; false when it has a task of its own or is at its end.

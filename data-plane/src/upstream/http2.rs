@@ -1,49 +1,76 @@
 //! One HTTP/2 connection to an endpoint, shared by many requests and driven by a task of its own.
+//!
+//! In: a fresh stream. Out: a [`Link`] once the endpoint has sent its SETTINGS, so that no request goes to one that speaks
+//! no HTTP/2, nor more at a time than it takes. `exchange` sends a request, `received` is the body of its response,
+//! `driver` is the task, which also finds out that the endpoint is gone.
+//!
+//! This uses the `h2` crate and not hyper's client over it: with that one a request passes two more tasks, and neither
+//! what the endpoint allows nor whether it has processed a request is to be seen.
 
-use std::cell::Cell;
-use std::rc::Rc;
+mod driver;
+mod exchange;
+mod received;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::SendError;
-use crate::body::RequestBody;
-use crate::codec::Incoming;
+use super::links::Links;
 use crate::metrics::OpenUpstream;
+use driver::{CountedIo, Driver};
+use exchange::Uploading;
+pub(crate) use received::Received;
 
-/// Requests at a time; the least that RFC 9113 §6.5.2 recommends servers to allow.
-const STREAMS_MAX: usize = 100;
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Requests at a time on one connection, whatever the endpoint allows.
+const STREAMS_MAX: usize = 128;
+/// What an endpoint may send of one response before the client takes it. Carries 250 MB/s at a round trip of 1 ms.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The windows of all streams together: clients that take nothing leave the others their room.
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
+/// What is kept of one request's body while the endpoint takes none of it.
+const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// How often a connection that carries requests is asked whether it lives, and how long the answer may take.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs tasks on the thread of the worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalExecutor;
 
-/// A connection, as the pool keeps it.
-pub(super) struct Shared {
-    sender: SendRequest<RequestBody>,
+/// A connection, as [`Links`] keeps it.
+pub(super) struct Link {
+    sender: RefCell<SendRequest<Bytes>>,
     load: Rc<Load>,
+}
+
+/// How many requests a connection carries.
+pub(super) struct Load {
+    streams: Cell<usize>,
+    was_used: Cell<bool>,
+    used_at: Cell<Instant>,
+    links: RefCell<Weak<Links>>,
 }
 
 /// One request's share of a connection.
 pub(crate) struct Http2 {
-    sender: SendRequest<RequestBody>,
+    sender: SendRequest<Bytes>,
     load: Rc<Load>,
     pub(crate) is_reused: bool,
+    /// The rest of the request's body, when the response came before its end.
+    uploading: Option<Uploading>,
 }
 
-struct Load {
-    streams: Cell<usize>,
-    used_at: Cell<Instant>,
+/// Why no connection came of a stream.
+pub(super) enum HandshakeError {
+    /// The endpoint answered something else, or closed the connection, before any request was sent.
+    NotHttp2(String),
+    Failed(io::Error),
 }
 
 // === impl LocalExecutor ===
@@ -56,80 +83,124 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
-// === impl Shared ===
+// === impl Link ===
 
-impl Shared {
-    /// Speaks HTTP/2 on a fresh stream.
+impl Link {
+    /// Speaks HTTP/2 on a fresh stream. Waits for the endpoint's SETTINGS without limit: the caller sets one.
     pub(super) async fn new<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         stream: S,
+        endpoint: SocketAddr,
         open: OpenUpstream,
-    ) -> Result<Self, hyper::Error> {
-        let (sender, connection) = Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+    ) -> Result<Rc<Self>, HandshakeError> {
+        let io = CountedIo::new(stream);
+        let bytes_read = io.bytes_read();
+        let handshake = Builder::new()
+            // None until the endpoint has said how many.
+            .initial_max_send_streams(0)
+            .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
             .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(stream))
-            .await?;
+            .enable_push(false)
+            .handshake(io);
+        let (sender, connection) = handshake.await.map_err(HandshakeError::of)?;
+        let load = Rc::new(Load {
+            streams: Cell::new(0),
+            was_used: Cell::new(false),
+            used_at: Cell::new(Instant::now()),
+            links: RefCell::default(),
+        });
+        let mut driver = Driver::new(connection, bytes_read, load.clone());
+        driver.settings(&sender).await.map_err(HandshakeError::of)?;
         tokio::task::spawn_local(async move {
             let _open = open;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an upstream connection ended");
-            }
+            driver.run(endpoint).await;
         });
-        let load = Load {
-            streams: Cell::new(0),
-            used_at: Cell::new(Instant::now()),
-        };
-        Ok(Self {
-            sender,
-            load: Rc::new(load),
-        })
+        Ok(Rc::new(Self {
+            sender: RefCell::new(sender),
+            load,
+        }))
     }
 
-    /// A share for one request; none when it is full or at its end.
-    pub(super) fn share(&self, is_reused: bool) -> Option<Http2> {
+    /// Who is told that a request has ended.
+    pub(super) fn belongs_to(&self, links: &Rc<Links>) {
+        *self.load.links.borrow_mut() = Rc::downgrade(links);
+    }
+
+    /// Whether it takes further requests: it has not ended, and the endpoint has not said GOAWAY.
+    pub(super) fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = self.sender.borrow_mut().poll_ready(&mut cx);
+        !matches!(ready, std::task::Poll::Ready(Err(_)))
+    }
+
+    /// Requests that it carries.
+    pub(super) fn streams(&self) -> usize {
+        self.load.streams.get()
+    }
+
+    /// Requests that it may carry.
+    pub(super) fn streams_max(&self) -> usize {
+        let allowed = self.sender.borrow().current_max_send_streams();
+        allowed.min(STREAMS_MAX)
+    }
+
+    /// A share for one request.
+    pub(super) fn share(&self) -> Http2 {
         let streams = self.load.streams.get();
-        if self.sender.is_closed() || streams >= STREAMS_MAX {
-            return None;
-        }
         self.load.streams.set(streams + 1);
-        Some(Http2 {
-            sender: self.sender.clone(),
+        Http2 {
+            sender: self.sender.borrow().clone(),
             load: self.load.clone(),
-            is_reused,
-        })
+            is_reused: self.load.was_used.replace(true),
+            uploading: None,
+        }
     }
 
     /// Whether it is worth keeping: open, and in use or used lately.
     pub(super) fn is_kept(&self, now: Instant, idle_max: Duration) -> bool {
         let is_in_use = self.load.streams.get() > 0;
-        !self.sender.is_closed() && (is_in_use || now < self.load.used_at.get() + idle_max)
+        self.is_open() && (is_in_use || now < self.load.used_at.get() + idle_max)
     }
 }
 
 // === impl Http2 ===
 
-impl Http2 {
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Incoming::Http2)),
-            Err(mut failed) => Err(SendError {
-                unsent: failed.take_message().map(Box::new),
-                error: failed.into_error().into(),
-            }),
-        }
-    }
-}
-
 impl Drop for Http2 {
     fn drop(&mut self) {
         self.load.streams.set(self.load.streams.get() - 1);
         self.load.used_at.set(Instant::now());
+        let links = self.load.links.borrow().upgrade();
+        if let Some(links) = links.filter(|links| links.has_waiting()) {
+            links.serve();
+        }
+    }
+}
+
+// === impl HandshakeError ===
+
+impl HandshakeError {
+    fn of(error: h2::Error) -> Self {
+        let is_of_network = error.get_io().is_some_and(|error| {
+            use io::ErrorKind::{
+                BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, NotConnected,
+                UnexpectedEof,
+            };
+            // A close is an answer to the preface, too.
+            let closed = [
+                BrokenPipe,
+                ConnectionAborted,
+                ConnectionReset,
+                InvalidData,
+                NotConnected,
+                UnexpectedEof,
+            ];
+            !closed.contains(&error.kind())
+        });
+        if is_of_network {
+            let other = || io::ErrorKind::Other.into();
+            return Self::Failed(error.into_io().unwrap_or_else(other));
+        }
+        Self::NotHttp2(error.to_string())
     }
 }

@@ -1,12 +1,16 @@
-//! The connections of one worker that wait for a request, by endpoint.
+//! The connections of one worker, by endpoint.
 //!
-//! The last one given back is the first one taken, so that the rest can grow old and be closed. A connection is dropped
-//! when its endpoint left the table, when it has been idle too long, when there are too many, and when it was not left
-//! clean: it is given back only after the response ended and the request was sent whole.
+//! In: requests that want a connection. Out: a waiting HTTP/1.1 connection, a share of an HTTP/2 one, or a new one.
+//! Of HTTP/1.1 connections the last one given back is the first one taken, so that the rest can grow old and be closed.
+//! One is dropped when its endpoint left the table, when it has been idle too long, when there are too many, and when it
+//! was not left clean: it is given back only after the response ended and the request was sent whole.
+//!
+//! A request finds its endpoint once, by address and then by identity; what it does with the connection later goes by
+//! the [`Slot`] that it found.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -15,7 +19,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::http2::Shared;
+use super::http2::{HandshakeError, Link};
+use super::links::{Handed, Links};
 use super::{ConnectError, Http1, Http2, Raw, Upstream};
 use crate::body::Upload;
 use crate::config::Config;
@@ -26,13 +31,25 @@ use crate::table::{Endpoint, Protocol};
 
 /// The pool of one worker.
 pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    idle: RefCell<BTreeMap<Endpoint, Vec<Idle<S>>>>,
-    shared: RefCell<BTreeMap<Endpoint, Vec<Shared>>>,
+    /// More than one of an address only while it moves from pod to pod.
+    slots: RefCell<BTreeMap<SocketAddr, Vec<Rc<Slot<S>>>>>,
     /// What decides which endpoints exist.
     snapshot: RefCell<Option<Arc<Snapshot>>>,
     idle_max: usize,
     idle_timeout: Duration,
+    connect_timeout: Duration,
+    source: Option<IpAddr>,
     metrics: Metrics,
+}
+
+/// The connections to one endpoint.
+struct Slot<S: AsyncRead + AsyncWrite + Unpin + 'static> {
+    endpoint: Endpoint,
+    /// It is not in the table: nothing is kept for it.
+    is_gone: Cell<bool>,
+    idle: RefCell<Vec<Idle<S>>>,
+    idle_max: usize,
+    links: Rc<Links>,
 }
 
 struct Idle<S: AsyncRead + AsyncWrite + Unpin + 'static> {
@@ -40,23 +57,35 @@ struct Idle<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     since: Instant,
 }
 
+/// What a request wants of the pool.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'r> {
+    pub(crate) endpoint: &'r Endpoint,
+    pub(crate) protocol: Protocol,
+    /// A kept connection has failed: not another one of those.
+    pub(crate) is_fresh: bool,
+}
+
 /// A connection while a request has it.
 pub(crate) struct Lease<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     upstream: Upstream<S>,
-    endpoint: Endpoint,
-    pool: Rc<Pool<S>>,
+    slot: Slotted<S>,
 }
+
+/// The endpoint of a connection that was taken.
+pub(crate) struct Slotted<S: AsyncRead + AsyncWrite + Unpin + 'static>(Rc<Slot<S>>);
 
 // === impl Pool ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         Self {
-            idle: RefCell::default(),
-            shared: RefCell::default(),
+            slots: RefCell::default(),
             snapshot: RefCell::default(),
             idle_max: config.limits.upstream_idle_max,
             idle_timeout: config.timeouts.upstream_idle,
+            connect_timeout: config.timeouts.connect,
+            source: config.upstream_source_address,
             metrics,
         }
     }
@@ -72,28 +101,187 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         if known.is_some_and(|known| known >= snapshot.generation) {
             return;
         }
-        let is_there = |endpoint: &Endpoint| snapshot.has_endpoint(endpoint);
-        self.idle
-            .borrow_mut()
-            .retain(|endpoint, _| is_there(endpoint));
-        self.shared
-            .borrow_mut()
-            .retain(|endpoint, _| is_there(endpoint));
+        self.retain(|slot| {
+            let is_there = snapshot.has_endpoint(&slot.endpoint);
+            if !is_there {
+                slot.leave();
+            }
+            is_there
+        });
         *self.snapshot.borrow_mut() = Some(snapshot.clone());
     }
 
-    /// A waiting connection that can take a request.
-    pub(crate) fn take(&self, endpoint: &Endpoint, protocol: Protocol) -> Option<Upstream<S>> {
-        match protocol {
-            Protocol::Http1 => self.take_http1(endpoint).map(Upstream::Http1),
-            Protocol::H2c => self.take_http2(endpoint).map(Upstream::Http2),
+    /// A connection that takes a request now: one that is there, or a new one.
+    pub(crate) async fn connection<N: Net<Stream = S>>(
+        self: &Rc<Self>,
+        net: &N,
+        wanted: Wanted<'_>,
+    ) -> Result<(Upstream<S>, Slotted<S>), ConnectError> {
+        let slot = self.slot(wanted.endpoint);
+        let upstream = match wanted.protocol {
+            Protocol::H2c if !slot.links.has_fallen_back() => match self.share(net, &slot).await? {
+                Some(share) => Upstream::Http2(share),
+                None => self.http1(net, &slot, wanted.is_fresh).await?,
+            },
+            Protocol::H2c | Protocol::Http1 => self.http1(net, &slot, wanted.is_fresh).await?,
+        };
+        Ok((upstream, Slotted(slot)))
+    }
+
+    async fn http1<N: Net<Stream = S>>(
+        &self,
+        net: &N,
+        slot: &Slot<S>,
+        is_fresh: bool,
+    ) -> Result<Upstream<S>, ConnectError> {
+        if !is_fresh && let Some(kept) = slot.take() {
+            return Ok(Upstream::Http1(kept));
+        }
+        let opening = async {
+            let stream = net.connect(slot.endpoint.address, self.source).await?;
+            let connection = Http1::new(stream, self.metrics.open_upstream()).await;
+            connection.map_err(std::io::Error::other)
+        };
+        let opened = tokio::time::timeout(self.connect_timeout, opening).await;
+        let opened = match opened {
+            Ok(Ok(connection)) => Ok(Upstream::Http1(connection)),
+            Ok(Err(error)) => Err(ConnectError::Failed(error)),
+            Err(_) => Err(ConnectError::TimedOut),
+        };
+        self.count_connect(opened.as_ref().err());
+        opened
+    }
+
+    /// A share of an HTTP/2 connection; nothing when the endpoint does not speak HTTP/2.
+    async fn share<N: Net<Stream = S>>(
+        self: &Rc<Self>,
+        net: &N,
+        slot: &Rc<Slot<S>>,
+    ) -> Result<Option<Http2>, ConnectError> {
+        if let Some(share) = slot.links.share() {
+            self.open_wanted(net, slot);
+            return Ok(Some(share));
+        }
+        let handed = slot.links.wait();
+        self.open_wanted(net, slot);
+        if slot.links.is_full() {
+            self.metrics.families().upstream_connections_limited.inc();
+        }
+        match tokio::time::timeout(self.connect_timeout, handed).await {
+            Ok(Ok(Handed::Share(share))) => Ok(Some(share)),
+            Ok(Ok(Handed::Http1)) => Ok(None),
+            Ok(Ok(Handed::Failed(error))) => Err(error),
+            Ok(Err(_)) | Err(_) => Err(ConnectError::TimedOut),
         }
     }
 
-    fn take_http1(&self, endpoint: &Endpoint) -> Option<Http1<S>> {
+    /// Opens the HTTP/2 connections that the requests of this moment want, each by a task: no request waits for one that
+    /// only makes room for others, and one that goes away takes none with it.
+    fn open_wanted<N: Net<Stream = S>>(self: &Rc<Self>, net: &N, slot: &Rc<Slot<S>>) {
+        for _ in 0..slot.links.wanted() {
+            slot.links.opens();
+            let (pool, net, slot) = (self.clone(), net.clone(), slot.clone());
+            tokio::task::spawn_local(async move {
+                pool.open_link(&net, &slot).await;
+                pool.open_wanted(&net, &slot);
+            });
+        }
+    }
+
+    async fn open_link<N: Net<Stream = S>>(&self, net: &N, slot: &Slot<S>) {
+        let address = slot.endpoint.address;
+        let opening = async {
+            let connecting = net.connect(address, self.source);
+            let stream = connecting.await.map_err(HandshakeError::Failed)?;
+            Link::new(stream, address, self.metrics.open_upstream()).await
+        };
+        let opened = tokio::time::timeout(self.connect_timeout, opening).await;
+        let error = match opened {
+            Ok(Ok(link)) => {
+                self.count_connect(None);
+                slot.links.opened(link, !slot.is_gone.get());
+                return;
+            }
+            Ok(Err(HandshakeError::NotHttp2(error))) => {
+                self.count_connect(None);
+                self.metrics.families().upstream_fallbacks.inc();
+                if slot.links.fell_back(Instant::now()) {
+                    tracing::warn!(endpoint = %address, error, reason = "h2c_fallback", "an endpoint whose Service says HTTP/2 does not answer it; it gets HTTP/1.1");
+                }
+                return;
+            }
+            Ok(Err(HandshakeError::Failed(error))) => ConnectError::Failed(error),
+            Err(_) => ConnectError::TimedOut,
+        };
+        self.count_connect(Some(&error));
+        slot.links.failed(&error);
+    }
+
+    fn count_connect(&self, error: Option<&ConnectError>) {
+        let result = match error {
+            None => "ok",
+            Some(ConnectError::Failed(_)) => "failed",
+            Some(ConnectError::TimedOut) => "timeout",
+        };
+        self.metrics
+            .count(&self.metrics.families().upstream_connects, result);
+    }
+
+    fn slot(&self, endpoint: &Endpoint) -> Rc<Slot<S>> {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slots) = slots.get(&endpoint.address)
+            && let Some(slot) = slots.iter().find(|slot| slot.is_of(endpoint))
+        {
+            return slot.clone();
+        }
+        let slot = Rc::new(Slot {
+            endpoint: endpoint.clone(),
+            is_gone: Cell::new(false),
+            idle: RefCell::default(),
+            idle_max: self.idle_max,
+            links: Links::new(),
+        });
+        let snapshot = self.snapshot.borrow();
+        let is_there = |known: &Arc<Snapshot>| known.has_endpoint(endpoint);
+        if snapshot.as_ref().is_some_and(is_there) {
+            slots
+                .entry(endpoint.address)
+                .or_default()
+                .push(slot.clone());
+        } else {
+            slot.is_gone.set(true);
+        }
+        slot
+    }
+
+    /// Drops what has been idle too long or was closed by its endpoint.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.retain(|slot| {
+            slot.expire(now, self.idle_timeout);
+            !slot.idle.borrow().is_empty() || !slot.links.is_unused()
+        });
+    }
+
+    fn retain(&self, is_kept: impl Fn(&Rc<Slot<S>>) -> bool) {
+        self.slots.borrow_mut().retain(|_, slots| {
+            slots.retain(&is_kept);
+            !slots.is_empty()
+        });
+    }
+}
+
+// === impl Slot ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
+    fn is_of(&self, endpoint: &Endpoint) -> bool {
+        Arc::ptr_eq(&self.endpoint.identity, &endpoint.identity)
+            || self.endpoint.identity == endpoint.identity
+    }
+
+    /// A waiting HTTP/1.1 connection that can take a request.
+    fn take(&self) -> Option<Http1<S>> {
         let mut idle = self.idle.borrow_mut();
-        let waiting = idle.get_mut(endpoint)?;
-        while let Some(Idle { mut connection, .. }) = waiting.pop() {
+        while let Some(Idle { mut connection, .. }) = idle.pop() {
             if connection.is_usable() {
                 connection.is_reused = true;
                 return Some(connection);
@@ -102,119 +290,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         None
     }
 
-    fn take_http2(&self, endpoint: &Endpoint) -> Option<Http2> {
-        let shared = self.shared.borrow();
-        let mut open = shared.get(endpoint)?.iter();
-        open.find_map(|connection| connection.share(true))
-    }
-
-    /// Opens a connection.
-    pub(crate) async fn connect<N: Net<Stream = S>>(
-        &self,
-        net: &N,
-        endpoint: &Endpoint,
-        protocol: Protocol,
-        config: &Config,
-    ) -> Result<Upstream<S>, ConnectError> {
-        let connects = &self.metrics.families().upstream_connects;
-        let opening = self.open(net, endpoint, protocol, config);
-        let opened = tokio::time::timeout(config.timeouts.connect, opening).await;
-        let (result, opened) = match opened {
-            Ok(Ok(upstream)) => ("ok", Ok(upstream)),
-            Ok(Err(error)) => ("failed", Err(ConnectError::Failed(error))),
-            Err(_) => ("timeout", Err(ConnectError::TimedOut)),
-        };
-        self.metrics.count(connects, result);
-        opened
-    }
-
-    async fn open<N: Net<Stream = S>>(
-        &self,
-        net: &N,
-        endpoint: &Endpoint,
-        protocol: Protocol,
-        config: &Config,
-    ) -> std::io::Result<Upstream<S>> {
-        let source = config.upstream_source_address;
-        let stream = net.connect(endpoint.address, source).await?;
-        let open = self.metrics.open_upstream();
-        match protocol {
-            Protocol::Http1 => {
-                let connection = Http1::new(stream, open).await;
-                connection
-                    .map(Upstream::Http1)
-                    .map_err(std::io::Error::other)
-            }
-            Protocol::H2c => {
-                let connection = Shared::new(stream, open)
-                    .await
-                    .map_err(std::io::Error::other)?;
-                let share = connection.share(false);
-                let share = share.ok_or(std::io::ErrorKind::ConnectionReset)?;
-                let mut shared = self.shared.borrow_mut();
-                shared.entry(endpoint.clone()).or_default().push(connection);
-                Ok(Upstream::Http2(share))
-            }
-        }
-    }
-
-    fn put(&self, endpoint: Endpoint, connection: Http1<S>) {
-        let snapshot = self.snapshot.borrow();
-        if !snapshot
-            .as_ref()
-            .is_some_and(|known| known.has_endpoint(&endpoint))
-        {
-            return;
-        }
+    fn put(&self, connection: Http1<S>) {
         let mut idle = self.idle.borrow_mut();
-        let waiting = idle.entry(endpoint).or_default();
-        if waiting.len() < self.idle_max {
+        if !self.is_gone.get() && idle.len() < self.idle_max {
             let since = Instant::now();
-            waiting.push(Idle { connection, since });
+            idle.push(Idle { connection, since });
         }
     }
 
-    /// Drops what has been idle too long or was closed by its endpoint.
-    pub(crate) fn expire(&self, now: Instant) {
-        let is_kept = |waiting: &mut Idle<S>| {
-            now < waiting.since + self.idle_timeout && waiting.connection.is_usable()
-        };
-        self.idle.borrow_mut().retain(|_, waiting| {
-            waiting.retain_mut(is_kept);
-            !waiting.is_empty()
+    /// Its endpoint left the table.
+    fn leave(&self) {
+        self.is_gone.set(true);
+        self.idle.borrow_mut().clear();
+        self.links.close();
+    }
+
+    fn expire(&self, now: Instant, idle_timeout: Duration) {
+        self.idle.borrow_mut().retain_mut(|waiting| {
+            now < waiting.since + idle_timeout && waiting.connection.is_usable()
         });
-        self.shared.borrow_mut().retain(|_, open| {
-            open.retain(|connection| connection.is_kept(now, self.idle_timeout));
-            !open.is_empty()
-        });
+        self.links.expire(now, idle_timeout);
     }
 }
 
 // === impl Lease ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
-    pub(crate) fn new(
-        upstream: Upstream<S>,
-        endpoint: Endpoint,
-        pool: Rc<Pool<S>>,
-        upload: Option<&Upload>,
-    ) -> Self {
+    pub(crate) fn new(upstream: Upstream<S>, slot: Slotted<S>, upload: Option<&Upload>) -> Self {
         let mut upstream = upstream;
         if let Upstream::Http1(connection) = &mut upstream
             && upload.is_some_and(|upload| !upload.is_complete())
         {
             connection.detach();
         }
-        Self {
-            upstream,
-            endpoint,
-            pool,
-        }
+        Self { upstream, slot }
     }
 
     /// Whose connection it is.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.endpoint.address
+        self.slot.0.endpoint.address
     }
 
     /// Drives the connection on; true when that may have moved something.
@@ -228,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
         if let Upstream::Http1(mut connection) = self.upstream
             && connection.is_usable()
         {
-            self.pool.put(self.endpoint, connection);
+            self.slot.0.put(connection);
         }
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod frames;
+pub(crate) mod http2;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

@@ -18,6 +18,8 @@ mod heads;
 mod http2;
 mod http2_frames;
 mod limits;
+mod link;
+mod link_fallback;
 mod metrics;
 mod retry;
 mod streaming;

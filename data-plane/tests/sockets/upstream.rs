@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use tiergate_data_plane::table::Protocol;
 use tiergate_data_plane::table::TableBuilder;
 
 use crate::harness::client::{Client, get};
 use crate::harness::endpoint::{Peer, answering, echo, nobody, scripted};
-use crate::harness::{config, new_pods, proxy, run, table, table_of};
+use crate::harness::{config, new_pods, proxy, run, table_of};
 
 const SOON: Duration = Duration::from_millis(60);
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -303,18 +302,6 @@ fn a_client_that_goes_away_takes_its_request_along() {
         assert!((proxy.errors("client_aborted") - 1.0).abs() < 0.1);
         let code = "tiergate_requests_total{tenant=\"team\",ingress=\"web\",code=\"499\"}";
         assert!((proxy.sample(code) - 1.0).abs() < 0.1);
-    });
-}
-
-#[test]
-fn an_http2_endpoint_that_is_none_is_a_bad_gateway() {
-    run(async {
-        let endpoint = answering("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-        let table = table(Protocol::H2c, &[endpoint.address]);
-        let proxy = proxy(config(), table).await;
-        let mut client = Client::connect(proxy.http).await;
-        client.send(REQUEST).await;
-        assert_eq!(client.response().await.status, 502);
     });
 }
 

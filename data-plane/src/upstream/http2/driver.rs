@@ -1,0 +1,214 @@
+//! The task of an HTTP/2 connection: reads and writes its frames, and asks a silent endpoint whether it lives.
+//!
+//! While requests run, the connection is looked at every [`TICK`]. When nothing has come since the last look, a PING goes
+//! out; when nothing has come at the next one either, the endpoint is gone. So a dead one is found within three ticks, 15
+//! seconds. After [`PINGS_MAX`] answered PINGs of one silence there are no more: servers count them as an attack (gRPC's
+//! end the connection at the fourth), and the waits for responses are limited anyway.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Load;
+
+/// How often a connection that carries requests is looked at.
+const TICK: Duration = Duration::from_secs(5);
+/// PINGs without any other frame in between.
+const PINGS_MAX: u32 = 3;
+/// A PING, which is also what answers one.
+const PING_BYTES: u64 = 17;
+
+/// A connection with what drives it.
+pub(super) struct Driver<S> {
+    connection: Connection<CountedIo<S>, Bytes>,
+    heart: Heart,
+    load: Rc<Load>,
+}
+
+/// Whether the endpoint lives.
+struct Heart {
+    pings: Option<PingPong>,
+    bytes_read: Rc<Cell<u64>>,
+    /// What had been read at the last look.
+    bytes_seen: u64,
+    is_waiting: bool,
+    pings_in_row: u32,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// The endpoint did not answer.
+struct Gone;
+
+/// A stream that counts what is read.
+pub(super) struct CountedIo<S> {
+    stream: S,
+    bytes_read: Rc<Cell<u64>>,
+}
+
+// === impl Driver ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(super) fn new(
+        mut connection: Connection<CountedIo<S>, Bytes>,
+        bytes_read: Rc<Cell<u64>>,
+        load: Rc<Load>,
+    ) -> Self {
+        let heart = Heart {
+            pings: connection.ping_pong(),
+            bytes_read,
+            bytes_seen: 0,
+            is_waiting: false,
+            pings_in_row: 0,
+            sleep: None,
+        };
+        Self {
+            connection,
+            heart,
+            load,
+        }
+    }
+
+    /// Waits until the endpoint has said how many requests it takes.
+    pub(super) async fn settings(&mut self, sender: &SendRequest<Bytes>) -> Result<(), h2::Error> {
+        std::future::poll_fn(|cx| match Pin::new(&mut self.connection).poll(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::NO_ERROR.into())),
+            Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs until the connection has ended or the endpoint is gone.
+    pub(super) async fn run(self, endpoint: SocketAddr) {
+        let Self {
+            mut connection,
+            mut heart,
+            load,
+        } = self;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                if let Err(error) = ended {
+                    tracing::debug!(%endpoint, %error, "an upstream connection ended");
+                }
+                return Poll::Ready(());
+            }
+            heart.poll(cx, &load).map(|Gone| {
+                tracing::warn!(%endpoint, reason = "endpoint_silent", "an endpoint does not answer any more; its connection is closed");
+            })
+        })
+        .await;
+    }
+}
+
+// === impl Heart ===
+
+impl Heart {
+    fn poll(&mut self, cx: &mut Context<'_>, load: &Load) -> Poll<Gone> {
+        if load.streams.get() == 0 {
+            self.sleep = None;
+            self.is_waiting = false;
+            return Poll::Pending;
+        }
+        let sleep = self.sleep.get_or_insert_with(|| {
+            self.bytes_seen = self.bytes_read.get();
+            Box::pin(tokio::time::sleep(TICK))
+        });
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        sleep.as_mut().reset(Instant::now() + TICK);
+        // Registers the new time.
+        let _ = sleep.as_mut().poll(cx);
+        self.look(cx)
+    }
+
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        let read = self.bytes_read.get() - self.bytes_seen;
+        self.bytes_seen = self.bytes_read.get();
+        if self.is_waiting && read == 0 {
+            return Poll::Ready(Gone);
+        }
+        if read > PING_BYTES {
+            self.pings_in_row = 0;
+        }
+        let is_silent = read == 0 || (self.is_waiting && read <= PING_BYTES);
+        self.is_waiting = false;
+        if let Some(pings) = &mut self.pings {
+            // Takes the answer to the last one, without which there is no other.
+            let _ = pings.poll_pong(cx);
+            if is_silent && self.pings_in_row < PINGS_MAX {
+                self.is_waiting = pings.send_ping(Ping::opaque()).is_ok();
+                self.pings_in_row += 1;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+// === impl CountedIo ===
+
+impl<S> CountedIo<S> {
+    pub(super) fn new(stream: S) -> Self {
+        let bytes_read = Rc::default();
+        Self { stream, bytes_read }
+    }
+
+    pub(super) fn bytes_read(&self) -> Rc<Cell<u64>> {
+        self.bytes_read.clone()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let read = (buffer.filled().len() - before) as u64;
+        self.bytes_read.set(self.bytes_read.get() + read);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,189 @@
+//! One request and its response on a shared connection.
+//!
+//! The request's body is sent by the task of the request itself. When the response begins before the body has ended,
+//! neither waits for the other: the rest of the body gets a task of its own.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::task::AbortHandle;
+
+use super::super::{Left, SendError, UpstreamError};
+use super::{Http2, Received};
+use crate::body::RequestBody;
+
+/// The body of a request on its way.
+struct Upload {
+    body: RequestBody,
+    stream: SendStream<Bytes>,
+    is_touched: bool,
+}
+
+/// A body that is sent by a task of its own, which ends with its owner.
+pub(super) struct Uploading(AbortHandle);
+
+/// Why a body is not sent any further.
+enum Ended {
+    /// Its end was sent, or the endpoint wants no more: the response tells.
+    Sent,
+    /// It failed.
+    Failed,
+}
+
+// === impl Http2 ===
+
+impl Http2 {
+    /// Sends a request and waits for the head of its response.
+    pub(in super::super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Received>, SendError> {
+        if let Poll::Ready(Err(error)) = self
+            .sender
+            .poll_ready(&mut Context::from_waker(Waker::noop()))
+        {
+            let left = Left::Request(Box::new(request));
+            return Err(SendError::new(error, left));
+        }
+        let (head, body) = request.into_parts();
+        let has_body = !body.is_end_stream();
+        let sent = self
+            .sender
+            .send_request(Request::from_parts(head, ()), !has_body);
+        let (mut response, stream) = match sent {
+            Ok(sent) => sent,
+            // It was not even begun: something in the head, or a GOAWAY.
+            Err(error) => return Err(SendError::new(error, Left::Body(body))),
+        };
+        let mut upload = Some(Upload {
+            body,
+            stream,
+            is_touched: false,
+        });
+        let mut is_sending = has_body;
+        let answered = poll_fn(|cx| {
+            if is_sending && let Some(upload) = &mut upload {
+                match upload.poll(cx) {
+                    Poll::Ready(Ended::Sent) => is_sending = false,
+                    Poll::Ready(Ended::Failed) => {
+                        upload.stream.send_reset(Reason::CANCEL);
+                        return Poll::Ready(Err(Reason::CANCEL.into()));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            Pin::new(&mut response).poll(cx)
+        })
+        .await;
+        match answered {
+            Ok(response) => {
+                if is_sending && let Some(upload) = upload {
+                    self.uploading = Some(upload.goes_on());
+                }
+                Ok(response_of(response))
+            }
+            Err(error) => {
+                let body = upload
+                    .filter(|upload| !upload.is_touched && is_unprocessed(&error))
+                    .map(|upload| upload.body);
+                Err(SendError::new(
+                    error,
+                    body.map_or(Left::Nothing, Left::Body),
+                ))
+            }
+        }
+    }
+}
+
+fn response_of(response: Response<h2::RecvStream>) -> Response<Received> {
+    let length = response.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    response.map(|stream| Received::new(stream, length))
+}
+
+/// Whether the endpoint said so (RFC 9113 §8.7). The error of a GOAWAY comes only to the requests that it does not cover,
+/// and those that it covers get another one when the connection ends.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    error.is_remote() && (is_refused || error.is_go_away())
+}
+
+// === impl SendError ===
+
+impl SendError {
+    fn new(error: h2::Error, left: Left) -> Self {
+        let error = UpstreamError::Http2(error);
+        Self { error, left }
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        loop {
+            // Nothing is taken from the client before the endpoint has room for it.
+            self.stream.reserve_capacity(1);
+            while self.stream.capacity() == 0 {
+                match ready!(self.stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Ended::Sent),
+                }
+            }
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            self.is_touched = true;
+            let sent = match frame {
+                None => {
+                    let _ = self.stream.send_data(Bytes::new(), true);
+                    return Poll::Ready(Ended::Sent);
+                }
+                Some(Err(_)) => return Poll::Ready(Ended::Failed),
+                Some(Ok(frame)) => self.pass(frame),
+            };
+            if sent.is_ready() {
+                return sent;
+            }
+        }
+    }
+
+    /// Ready when that was the last one.
+    fn pass(&mut self, frame: http_body::Frame<Bytes>) -> Poll<Ended> {
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                let is_last = self.body.is_end_stream();
+                if self.stream.send_data(data, is_last).is_err() || is_last {
+                    return Poll::Ready(Ended::Sent);
+                }
+                return Poll::Pending;
+            }
+            Err(frame) => frame,
+        };
+        if let Ok(trailers) = frame.into_trailers() {
+            // Capacity that is kept would be missing to others.
+            self.stream.reserve_capacity(0);
+            let _ = self.stream.send_trailers(trailers);
+        }
+        Poll::Ready(Ended::Sent)
+    }
+
+    fn goes_on(mut self) -> Uploading {
+        let task = tokio::task::spawn_local(async move {
+            if let Ended::Failed = poll_fn(|cx| self.poll(cx)).await {
+                self.stream.send_reset(Reason::CANCEL);
+            }
+        });
+        Uploading(task.abort_handle())
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -93,6 +93,7 @@ def one(run, scene, proxy, changes):
             raise Failure("the load said nothing")
         used_ns = Usage(started).since(before)
         return {"change_ms": statistics.median(times), "change_max_ms": max(times), "write_ms": statistics.median(writes),
+                "after_write_ms": statistics.median(whole - write for whole, write in zip(times, writes)),
                 "requests": loaded["requests"], "failed": loaded["failed"], "p99_us": loaded["p99_us"],
                 "cpu_us": used_ns / 1000 / max(1, loaded["requests"]), "ready_s": ready_s}
 

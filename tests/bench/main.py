@@ -62,7 +62,7 @@ def measured(chosen, folder):
             workload = workloads.ALL[name]
             rows += report_rows(run, workload)
         return {"machine": machine.machine(), "date": machine.date(), "commit": machine.commit(),
-                "versions": machine.versions(run.peers()), "settings": run.settings(), "rows": rows, "missing": run.missing}
+                "versions": machine.versions(run.peers(), run.binaries), "settings": run.settings(), "rows": rows, "missing": run.missing}
 
 
 def report_rows(run, workload):

@@ -13,6 +13,7 @@ TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 STOP_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
+ALLOWED = sorted(os.sched_getaffinity(0))
 alive = []
 
 
@@ -26,10 +27,9 @@ class Missing(Exception):
 
 def cpus(role, pinned):
     """Which CPUs a role may use: when pinned, the proxy has the first one for itself and everything else has the others."""
-    mine = sorted(os.sched_getaffinity(0))
     if not pinned:
-        return mine
-    return mine[:1] if role == "proxy" else mine[1:]
+        return ALLOWED
+    return ALLOWED[:1] if role == "proxy" else ALLOWED[1:]
 
 
 class Process:

@@ -6,11 +6,12 @@ import plot, report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, PLOT, FIGURES = DOCS / "performance.md", DOCS / "performance.svg", DOCS / "performance.json"
+IMAGE = f"![What a proxy costs, as a ratio to the reference of its workload]({PLOT.name})"
 BEGIN, END = "<!-- Written by tests/bench/run --record. -->", "<!-- End of what is written. -->"
 
 
 def write(result):
-    PAGE.write_text(between(PAGE.read_text(), report.markdown(result)))
+    PAGE.write_text(between(PAGE.read_text(), f"{IMAGE}\n\n{report.markdown(result)}"))
     PLOT.write_text(plot.svg(result["rows"]))
     FIGURES.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import backend, bars, proxies, workloads
 from api import Cluster
-from processes import Missing, raise_descriptors
+from processes import Missing, cpus, raise_descriptors
 from scene import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +42,8 @@ class Session:
     def scene(self, workload):
         """The scene of a workload, with what it needs around it."""
         wanted = (workload.workers, workload.pinned)
+        # This program asks and waits as well: it is part of the load.
+        os.sched_setaffinity(0, cpus("load", workload.pinned))
         if self.surroundings != wanted:
             for one in reversed(self.running):
                 one.stop()

@@ -9,6 +9,7 @@ from processes import Failure, Missing, Usage, pss_mib
 from scene import Hop
 
 WARM_UP_SECONDS = 1
+BULK_BYTES = 4096  # from this size of an answer on the bytes in a second are told
 
 
 def measure(run, workload):
@@ -45,7 +46,7 @@ def one(run, workload, scene, proxy):
                   "requests_s": said["requests"] / said["seconds"], "busy": used_ns / 1e9 / said["seconds"],
                   "pss_mib": pss_mib(started), "ready_s": ready_s}
         sample |= {key: said[key] for key in ("p50_us", "p99_us", "p999_us") if said.get(key) is not None}
-        if said.get("bytes"):
+        if said.get("bytes", 0) > BULK_BYTES * said["requests"]:
             sample["mib_s"] = said["bytes"] / said["seconds"] / (1 << 20)
         return sample
 

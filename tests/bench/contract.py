@@ -6,7 +6,7 @@ import bars
 
 TOP = {"machine": dict, "date": str, "commit": str, "versions": dict, "settings": dict, "rows": list, "missing": dict}
 NUMBER = (int, float)
-ROW = {"workload": str, "title": str, "proxy": str, "figure": str, "rounds": int, "requests": int, "failed": int}
+ROW = {"workload": str, "title": str, "proxy": str, "figure": str, "ratio_of": str, "rounds": int, "requests": int, "failed": int}
 ROW_OR_NULL = {"cpu_us": NUMBER, "reference": str, "ratio": NUMBER, "must": NUMBER, "aim": NUMBER, "met": bool, "aim_met": bool, "why": str}
 MACHINE = ("cpu", "cpus", "memory_gib", "kernel", "congestion_control", "descriptors_max")
 

@@ -48,7 +48,7 @@ def row(workload, title, proxy, samples, reference=None, references=(), main="cp
     ratio, ratio_min, ratio_max = divided(samples, references, main)
     made = {"workload": workload, "title": title, "proxy": proxy, "figure": "ratio", "cpu_us": median(samples, "cpu_us")}
     made["cpu_us_min"], made["cpu_us_max"] = spread(samples, "cpu_us")
-    made |= {"reference": reference, "ratio": ratio, "ratio_min": ratio_min, "ratio_max": ratio_max, "rounds": len(samples)}
+    made |= {"reference": reference, "ratio_of": main, "ratio": ratio, "ratio_min": ratio_min, "ratio_max": ratio_max, "rounds": len(samples)}
     made |= {"must": None, "aim": None, "met": None, "aim_met": None, "why": None}
     made |= {figure: median(samples, figure) for figure in MEDIANS if any(sample.get(figure) is not None for sample in samples)}
     made |= {figure: sum(sample.get(figure, 0) for sample in samples) for figure in SUMS}
@@ -86,9 +86,10 @@ def rows(workload, title, samples, main="cpu_us"):
     return made
 
 
-def outcome(made):
-    """Exit code of a run: 1 when a must is missed, 4 when one cannot be judged because something is missing, else 0."""
+def outcome(made, workloads):
+    """Exit code of a run of these workloads: 1 when a must is missed, 4 when one cannot be judged, else 0."""
     if any(one["met"] is False for one in made):
         return 1
     unknown = [one for one in made if one["must"] is not None and one["met"] is None]
-    return 4 if unknown or not made else 0
+    ours = {one["workload"] for one in made if one["proxy"] == bars.OURS}
+    return 4 if unknown or not ours.issuperset(workloads) else 0

@@ -68,7 +68,8 @@ def measured(chosen, folder):
 def report_rows(run, workload):
     try:
         return STAGES[workload.stage](run, workload)
-    except (Failure, Missing) as error:
+    except (Failure, Missing, OSError, ValueError) as error:
+        # The other workloads are still worth their hour.
         run.trouble(workload.name, "all", error)
         return []
 
@@ -105,7 +106,7 @@ def main():
         for problem in problems:
             print(f"wrong: {problem}")
         return 1 if problems else 0
-    return figures.outcome(result["rows"])
+    return figures.outcome(result["rows"], chosen.workloads)
 
 
 if __name__ == "__main__":

@@ -35,10 +35,10 @@ STYLE = f"""
 
 
 def groups(rows):
-    """Rows with a ratio, by title, in their order; each proxy once."""
+    """Rows with a ratio of CPU time, by title, in their order; each proxy once. Ratios of times would be another axis."""
     made = {}
     for row in rows:
-        if row["ratio"]:
+        if row["ratio"] and row["ratio_of"] == "cpu_us":
             made.setdefault(row["title"], {}).setdefault(row["proxy"], row)
             if row["figure"] == "ratio":
                 made[row["title"]][row["proxy"]] = row
@@ -47,7 +47,7 @@ def groups(rows):
 
 def edges(rows):
     """The powers of two that hold all ratios, and at least a half to two."""
-    values = [row["ratio"] for row in rows if row["ratio"]] + [0.5, 2]
+    values = [row["ratio"] for of_title in groups(rows).values() for row in of_title] + [0.5, 2]
     return 2.0 ** math.floor(math.log2(min(values))), 2.0 ** math.ceil(math.log2(max(values)))
 
 
@@ -70,15 +70,14 @@ def bar(row, y, place):
     at, one = place(row["ratio"]), place(1)
     left, width = min(at, one), max(abs(at - one), 2)
     number = f"{row['ratio']:.2f}"
-    edge = max(at, one) + 6
+    # The number stands behind the bar, and behind the marks of ours.
+    marks = [place(row[figure]) for figure in ("must", "aim") if is_ours and row["figure"] == "ratio" and row[figure] is not None]
+    edge = max(at, one, *marks, 0) + 6
     parts = [f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end" class="{"ours" if is_ours else "soft"}">{escape(row["proxy"])}</text>',
              f'<rect x="{left:.1f}" y="{y - 5}" width="{width:.1f}" height="10" rx="2" class="bar-{kind}"/>',
              f'<text x="{edge:.1f}" y="{y + 4}" class="{"ours" if is_ours else "soft"}">{number}</text>']
-    if is_ours:
-        for figure in ("must", "aim"):
-            if row[figure] is not None and row["figure"] == "ratio":
-                x = place(row[figure])
-                parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{y + 8}" class="{figure}"/>')
+    kinds = [figure for figure in ("must", "aim") if row[figure] is not None]
+    parts += [f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{y + 8}" class="{kind}"/>' for kind, x in zip(kinds, marks)]
     return parts
 
 

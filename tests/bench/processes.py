@@ -48,7 +48,7 @@ class Process:
                 os._exit(1)
 
         self.begun = time.monotonic()
-        with self.log.open("ab") as log:
+        with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
                 env={**os.environ, **(environment or {})}, start_new_session=True, preexec_fn=prepare)

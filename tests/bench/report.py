@@ -2,6 +2,7 @@
 import bars
 
 UNITS = {"ratio": "×", "ready_s": "s to ready", "pss_mib": "MiB", "mib_per_10k": "MiB for 10,000", "failed": "requests failed"}
+RATIOS = {"cpu_us": "ratio", "p99_us": "ratio of p99", "change_ms": "ratio of change", "mib_per_10k": "ratio of memory"}
 # Columns of the details: what is shown when at least one row has it, and how it is called.
 DETAILS = (
     ("requests_s", "requests/s"), ("mib_s", "MiB/s"), ("p50_us", "p50 µs"), ("p99_us", "p99 µs"), ("p999_us", "p99.9 µs"),
@@ -66,7 +67,7 @@ def details(rows):
     """Every proxy of one workload."""
     shown = [(figure, name) for figure, name in DETAILS if any(row.get(figure) is not None for row in rows)]
     has_cpu = any(row["cpu_us"] is not None for row in rows)
-    head = ["proxy", *(["CPU µs/request (least–most)"] if has_cpu else []), "ratio", *(name for _, name in shown), "failed", "rounds"]
+    head = ["proxy", *(["CPU µs/request (least–most)"] if has_cpu else []), RATIOS[rows[0]["ratio_of"]], *(name for _, name in shown), "failed", "rounds"]
     lines, seen = [], set()
     for row in rows:
         if row["proxy"] in seen:

@@ -77,11 +77,12 @@ class Figures(unittest.TestCase):
 
     def test_exit_codes(self):
         def row(must, met):
-            return {"must": must, "met": met}
+            return {"workload": "h1", "proxy": "tiergate", "must": must, "met": met}
         cases = (([row(1, True)], 0), ([row(None, None)], 0), ([row(1, True), row(1, False)], 1), ([row(1, None)], 4),
                  ([row(1, None), row(1, False)], 1), ([], 4))
         for rows, code in cases:
-            self.assertEqual(figures.outcome(rows), code, rows)
+            self.assertEqual(figures.outcome(rows, ["h1"]), code, rows)
+        self.assertEqual(figures.outcome([row(1, True)], ["h1", "tls"]), 4)
 
 
 def result():

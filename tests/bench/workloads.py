@@ -31,7 +31,7 @@ CHAINS = ("nginx", "haproxy", "envoy", "traefik", "caddy", OURS, NAMESPACE_LINK_
 
 ALL = {workload.name: workload for workload in (
     Workload("h1", "HTTP/1.1, kept connections, 64 bytes", EVERY),
-    Workload("h1-free", "the same with 2 workers, not pinned", EVERY, workers=2, pinned=False),
+    Workload("h1-free", "HTTP/1.1, kept connections, 64 bytes, 2 workers not pinned", EVERY, workers=2, pinned=False),
     Workload("16k", "16 KiB", EVERY, path="/16k"),
     Workload("1m", "1 MiB, 16 connections", EVERY, path="/1m", connections=16),
     Workload("tls-1m", "1 MiB over TLS 1.3, 16 connections", EVERY, path="/1m", connections=16, tls=True),

@@ -12,7 +12,7 @@ from scene import ADDRESS, CONNECTIONS_MAX, Hop, host
 
 # Descriptors that a proxy needs besides: listeners, upstream connections, its own files.
 RESERVE, SANITY_COUNT = 1_000, 1_000
-SETTLE_SECONDS, HOLD_SECONDS, OPEN_SECONDS = 3, 120, 60
+SETTLE_SECONDS, SANITY_SETTLE_SECONDS, HOLD_SECONDS = 3, 1, 120
 ROUNDS_MAX = 3
 
 
@@ -38,7 +38,8 @@ def one(run, scene, proxy, count):
     with proxies.running(proxy, scene) as (started, _):
         port = Hop(scene, 0).http
         generators.wrk(port, 1, pinned=scene.pinned)
-        time.sleep(SETTLE_SECONDS)
+        settle = SANITY_SETTLE_SECONDS if run.is_sanity else SETTLE_SECONDS
+        time.sleep(settle)
         base = pss_mib(started)
         words = ["idle", "--address", f"{ADDRESS}:{port}", "--host", host(0), "--count", str(count), "--hold", str(HOLD_SECONDS)]
         allowed = cpus("load", scene.pinned)
@@ -48,7 +49,7 @@ def one(run, scene, proxy, count):
                 line = held.stdout.readline()
                 if not line.startswith("ready "):
                     raise Failure(f"tiergate-load idle said {line!r}")
-                time.sleep(SETTLE_SECONDS)
+                time.sleep(settle)
                 memory = pss_mib(started)
                 held.send_signal(signal.SIGINT)
                 said = json.loads(held.stdout.read().strip().splitlines()[-1])

@@ -5,7 +5,7 @@ from pathlib import Path
 import backend, bars, proxies, workloads
 from api import Cluster
 from processes import Missing, cpus, raise_descriptors
-from scene import Scene
+from scene import HOSTS_MAX, Scene
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITY_HOSTS = 200
@@ -89,4 +89,5 @@ class Session:
 
     def settings(self):
         form = "sanity" if self.chosen.sanity else "quick" if self.chosen.quick else "full"
-        return {"form": form, "rounds": self.rounds, "seconds": self.seconds, "descriptors": self.descriptors}
+        return {"form": form, "rounds": self.rounds, "seconds": self.seconds, "hosts": SANITY_HOSTS if self.is_sanity else HOSTS_MAX,
+                "descriptors": self.descriptors}

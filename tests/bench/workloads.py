@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 from bars import OURS, PEERS
+from scene import HOSTS_MAX
 
 NAMESPACE_LINK_H1 = "tiergate-h1-link"
 ONE_ROUTE = "tiergate-one-route"
@@ -41,14 +42,14 @@ ALL = {workload.name: workload for workload in (
     Workload("h2", "HTTP/2 over TLS, 8 connections of 16 streams, HTTP/1.1 to the endpoint", EVERY, load="h2load", tls=True, connections=8),
     Workload("chain", "two proxies in a row, HTTP/1.1 in", CHAINS, hops=2),
     Workload("chain-tls", "two proxies in a row, TLS 1.3 in", CHAINS, hops=2, tls=True),
-    Workload("hosts", "10,000 hosts, one by chance for each request", ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS), hosts=10_000),
-    Workload("change", "an endpoint moves, at 10,000 hosts under load", ("haproxy", OURS), stage="change", hosts=10_000),
+    Workload("hosts", "10,000 hosts, one by chance for each request", ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS), hosts=HOSTS_MAX),
+    Workload("change", "an endpoint moves, at 10,000 hosts under load", ("haproxy", OURS), stage="change", hosts=HOSTS_MAX),
     Workload("idle", "idle kept connections", ("nginx", "haproxy", "envoy", "traefik", "caddy", OURS), stage="idle"),
     Workload("rate", "requests at a fixed rate", ("nginx", "haproxy", "envoy", OURS), stage="rate"),
     Workload("rate-chain", "requests at a fixed rate, two proxies in a row", ("nginx", "haproxy", OURS, NAMESPACE_LINK_H1), stage="rate", hops=2),
 )}
 
-SANITY = ("h1", "tls", "h2", "chain", "hosts")
-SANITY_PROXIES = ("nginx", "haproxy", ONE_ROUTE, OURS)
+SANITY = ("h1", "tls-handshake", "h2", "chain", "hosts", "change", "idle", "rate")
+SANITY_PROXIES = ("nginx", OURS)
 QUICK_PROXIES = ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS, NAMESPACE_LINK_H1)
 assert set(PEERS) <= set(EVERY)

@@ -44,7 +44,8 @@ def one(run, scene, proxy, rates):
             before = Usage(started)
             said = generators.rate(run.binaries, port, rate, seconds, pinned=scene.pinned)
             used_ns = Usage(started).since(before)
-            sample = {key: said[key] for key in ("requests", "failed", "p50_us", "p99_us", "late")}
+            sample = {key: said[key] for key in ("requests", "failed", "p50_us", "p99_us")}
+            sample["late_percent"] = 100 * said["late"] / max(1, said["requests"])
             if said["requests"] >= REQUESTS_FOR_P999:
                 sample["p999_us"] = said["p999_us"]
             yield rate, {**sample, "cpu_us": used_ns / 1000 / max(1, said["requests"]), "requests_s": said["requests"] / seconds}

@@ -51,6 +51,8 @@ def arguments(words):
     chosen.rounds, chosen.seconds = chosen.rounds or rounds, chosen.seconds or seconds
     if chosen.rounds < 1 or chosen.seconds < 1:
         parser.error("--rounds and --seconds are at least 1")
+    if chosen.record and chosen.sanity:
+        parser.error("--sanity says whether it works: its figures are no record")
     return chosen
 
 

@@ -2,6 +2,7 @@
 import bars
 
 UNITS = {"ratio": "×", "ready_s": "s to ready", "pss_mib": "MiB", "mib_per_10k": "MiB for 10,000", "failed": "requests failed"}
+WORDS = ("workload", "proxy", "divided by", "verdict")  # columns that hold no numbers
 RATIOS = {"cpu_us": "ratio", "p99_us": "ratio of p99", "change_ms": "ratio of change", "mib_per_10k": "ratio of memory"}
 # Columns of the details: what is shown when at least one row has it, and how it is called.
 DETAILS = (
@@ -30,7 +31,7 @@ def spread(row, figure, unit=""):
 
 
 def table(head, lines):
-    alignment = ["---" if column == 0 else "---:" for column, _ in enumerate(head)]
+    alignment = ["---" if name in WORDS else "---:" for name in head]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, alignment, *lines]) + "\n"
 
 

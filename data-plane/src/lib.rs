@@ -47,4 +47,6 @@ pub mod error;
 pub mod host;
 pub mod metrics;
 pub mod snapshot;
+#[doc(hidden)]
+pub mod steps;
 pub mod table;

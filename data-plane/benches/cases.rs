@@ -1,0 +1,13 @@
+//! The cases: what is measured, each with everything that it needs.
+
+mod head;
+mod request;
+mod table;
+
+use crate::case::Case;
+
+/// All of them.
+pub(crate) fn all() -> Vec<Case> {
+    let groups = [request::CASES, head::CASES, table::CASES];
+    groups.concat()
+}

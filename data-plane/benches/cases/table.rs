@@ -1,0 +1,177 @@
+//! The table: look-ups in it, making it, and swapping it in.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Uri;
+use prometheus_client::registry::Registry;
+use tiergate_data_plane::host::{HostName, HostPattern};
+use tiergate_data_plane::lookup;
+use tiergate_data_plane::metrics::Metrics;
+use tiergate_data_plane::snapshot::SnapshotCell;
+use tiergate_data_plane::table::{
+    Backend, BackendName, Endpoint, PathMatch, Protocol, RouteOwner, Table, TableBuilder,
+};
+
+use crate::case::{Case, Operation, uncounted};
+
+/// Where the endpoints of the tables are.
+pub(super) fn endpoint() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 80], 8080))
+}
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("route/1-host", 2000, || {
+        find(hosts(1, 0), "http://h0.example.test/a")
+    }),
+    Case::new("route/10000-hosts", 2000, || {
+        find(hosts(10_000, 0), "http://h7777.example.test/a")
+    }),
+    Case::new("route/10000-hosts-wildcard", 2000, || {
+        find(wildcard(10_000), "http://any.wild.example.test/a")
+    }),
+    Case::new("route/10-paths", 2000, || {
+        find(paths(10), "http://h0.example.test/p7/x")
+    }),
+    Case::new("route/1000-paths", 2000, || {
+        find(paths(1000), "http://h0.example.test/p777/x")
+    }),
+    Case::new("route/8-elements", 2000, || {
+        find(hosts(1, 0), "http://h0.example.test/a/b/c/d/e/f/g/h")
+    }),
+    Case::new("route/host-in-capitals-with-port", 2000, || {
+        find(hosts(1, 0), "http://H0.Example.Test:8080/a")
+    }),
+    Case::new("route/escaped-path", 2000, || {
+        find(hosts(1, 0), "http://h0.example.test/%61//b%2Fc")
+    }),
+    Case::new("table/build-10000-hosts", 2, || {
+        Box::new(|operations| {
+            for _ in 0..operations {
+                let table = hosts(10_000, 0);
+                uncounted(|| drop(table));
+            }
+        })
+    }),
+    Case::new("table/publish-10000-hosts-one-endpoint-changed", 2, publish),
+];
+
+/// A host with a backend of its own, as the control plane makes it. `change` moves an endpoint of one of them.
+fn add_host(builder: &mut TableBuilder, number: usize, change: u16, protocol: Protocol) {
+    let name: Arc<str> = format!("s{number}").into();
+    let mut address = endpoint();
+    if number == 5000 {
+        address.set_port(address.port() + change);
+    }
+    let backend = builder.backend(Backend {
+        name: BackendName {
+            namespace: "team".into(),
+            service: name.clone(),
+            port: "80".into(),
+        },
+        protocol,
+        endpoints: vec![Endpoint {
+            address,
+            identity: name.clone(),
+        }],
+    });
+    let owner = RouteOwner {
+        tenant: "team".into(),
+        ingress: name,
+    };
+    let route = builder.route(owner, backend);
+    let host = format!("h{number}.example.test");
+    let host = HostName::try_from(host.as_str()).expect("this is a name");
+    let host = HostPattern::Exact(host);
+    builder.path(&host, PathMatch::Prefix, "/", route);
+}
+
+/// A table of this many hosts.
+pub(super) fn hosts(count: usize, change: u16) -> Table {
+    let mut builder = TableBuilder::new();
+    for number in 0..count {
+        add_host(&mut builder, number, change, Protocol::Http1);
+    }
+    builder.build()
+}
+
+/// One host, whose endpoint speaks HTTP/2.
+pub(super) fn h2c() -> Table {
+    let mut builder = TableBuilder::new();
+    add_host(&mut builder, 0, 0, Protocol::H2c);
+    builder.build()
+}
+
+fn wildcard(count: usize) -> Table {
+    let mut builder = TableBuilder::new();
+    for number in 0..count {
+        add_host(&mut builder, number, 0, Protocol::Http1);
+    }
+    add_paths(&mut builder, "*.wild.example.test", 1);
+    builder.build()
+}
+
+fn paths(count: usize) -> Table {
+    let mut builder = TableBuilder::new();
+    add_paths(&mut builder, "h0.example.test", count);
+    builder.build()
+}
+
+/// A host with paths, each to a backend of its own.
+fn add_paths(builder: &mut TableBuilder, host: &str, count: usize) {
+    let name = HostName::try_from(host.trim_start_matches("*.")).expect("this is a name");
+    let host = if host.starts_with("*.") {
+        HostPattern::Wildcard(name)
+    } else {
+        HostPattern::Exact(name)
+    };
+    for number in 0..count {
+        let name: Arc<str> = format!("p{number}").into();
+        let backend = builder.backend(Backend {
+            name: BackendName {
+                namespace: "team".into(),
+                service: name.clone(),
+                port: "80".into(),
+            },
+            protocol: Protocol::Http1,
+            endpoints: Vec::new(),
+        });
+        let owner = RouteOwner {
+            tenant: "team".into(),
+            ingress: name,
+        };
+        let route = builder.route(owner, backend);
+        let path = if count == 1 {
+            "/".to_owned()
+        } else {
+            format!("/p{number}")
+        };
+        builder.path(&host, PathMatch::Prefix, &path, route);
+    }
+}
+
+/// Looks a request up as the proxy does: host and path are made comparable first.
+fn find(table: Table, url: &str) -> Operation {
+    let url: Uri = url.parse().expect("this is a URL");
+    Box::new(move |operations| {
+        for _ in 0..operations {
+            let found = lookup::route(black_box(&table), black_box(&url));
+            assert!(found.is_ok_and(|route| route.is_some()));
+        }
+    })
+}
+
+/// Swaps a table in that differs from the one before in one endpoint.
+fn publish() -> Operation {
+    let cell = SnapshotCell::new(Metrics::register(&mut Registry::default()));
+    let mut change = 0;
+    cell.publish(hosts(10_000, 0));
+    Box::new(move |operations| {
+        for _ in 0..operations {
+            change = (change + 1) % 2;
+            let table = uncounted(|| hosts(10_000, change));
+            cell.publish(table);
+        }
+    })
+}

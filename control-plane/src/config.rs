@@ -191,6 +191,7 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
             head_read: layers.one(&timeouts::HEAD_READ)?,
             body_read: layers.one(&timeouts::BODY_READ)?,
             downstream_idle: layers.one(&timeouts::DOWNSTREAM_IDLE)?,
+            downstream_rest: Timeouts::default().downstream_rest,
             connect: layers.one(&timeouts::CONNECT)?,
             response_head: layers.one(&timeouts::RESPONSE_HEAD)?,
             response_body: layers.one(&timeouts::RESPONSE_BODY)?,

@@ -58,6 +58,8 @@ pub struct Timeouts {
     pub body_read: Duration,
     /// Downstream connection without a request. Then: closed.
     pub downstream_idle: Duration,
+    /// After so long without a request an HTTP/1 connection gives its buffers back. No setting: nobody sees it.
+    pub downstream_rest: Duration,
     /// TCP connect to an endpoint. Then: the next endpoint, or 504.
     pub connect: Duration,
     /// From the sent request to the head of the response. Then: 504.
@@ -96,7 +98,7 @@ impl Default for Limits {
             body_bytes_max: 0,
             connections_max: 16_384,
             streams_max: 128,
-            upstream_idle_max: 64,
+            upstream_idle_max: 256,
             tries_max: 3,
         }
     }
@@ -109,6 +111,7 @@ impl Default for Timeouts {
             head_read: Duration::from_secs(15),
             body_read: Duration::from_secs(60),
             downstream_idle: Duration::from_secs(75),
+            downstream_rest: Duration::from_secs(1),
             connect: Duration::from_secs(5),
             response_head: Duration::from_secs(60),
             response_body: Duration::from_secs(60),

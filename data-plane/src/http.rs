@@ -4,18 +4,19 @@
 //! chosen once: by ALPN under TLS, by the HTTP/2 preface otherwise; after that nothing else is spoken.
 //!
 //! `pulse` knows what the connection waits for, `watch` ends it when that takes too long, `io` is its stream, `sniff`
-//! finds the preface, `tunnel` goes on after an upgrade.
+//! finds the preface, `rest` waits for the next request without buffers, `tunnel` goes on after an upgrade.
 //!
 //! A client that closes its side while it waits for an answer is taken to be gone (`half_close(false)`), so that work for
 //! nobody ends.
 
 mod io;
 pub(crate) mod pulse;
+mod rest;
 mod sniff;
 pub(crate) mod tunnel;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -40,7 +41,7 @@ use crate::net::Net;
 use crate::proxy;
 use crate::upstream::LocalExecutor;
 use crate::worker::Context;
-use io::ClientIo;
+use io::{ClientIo, Shutdown};
 use pulse::{Busy, Expired, Pulse};
 use tunnel::Tunnel;
 use watch::{Seen, Watch};
@@ -62,6 +63,10 @@ pub(crate) struct Session<N: Net> {
     pub(crate) client: Client,
     pulse: Rc<Pulse>,
     tunnel: RefCell<Option<Tunnel<N::Stream>>>,
+    /// The client has said that it sends nothing after its request.
+    is_last: Cell<bool>,
+    /// The last answer says that the connection ends.
+    is_closing: Cell<bool>,
     drain: drain::Signal,
 }
 
@@ -131,6 +136,8 @@ impl<N: Net> Session<N> {
             client,
             pulse,
             tunnel: RefCell::new(None),
+            is_last: Cell::new(false),
+            is_closing: Cell::new(false),
             drain,
         })
     }
@@ -145,19 +152,31 @@ impl<N: Net> Session<N> {
         *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
+    /// The client has said that this request is its last.
+    pub(crate) fn expects_no_more(&self) {
+        self.is_last.set(true);
+    }
+
+    /// We have said that this answer is the last.
+    pub(crate) fn closes(&self) {
+        self.is_closing.set(true);
+    }
+
     async fn serve<S>(self: Rc<Self>, stream: S, ahead: Bytes, is_http2: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let io = ClientIo::new(stream, ahead, self.pulse.clone());
+        let pulse = self.pulse.clone();
         if is_http2 {
+            let io = ClientIo::new(stream, ahead, pulse, Shutdown::Codec);
             self.serve_http2(io).await;
         } else {
+            let io = ClientIo::new(stream, ahead, pulse, Shutdown::Session);
             self.serve_http1(io).await;
         }
     }
 
-    async fn serve_http1<S>(self: Rc<Self>, io: ClientIo<S>)
+    async fn serve_http1<S>(self: Rc<Self>, mut io: ClientIo<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -166,32 +185,75 @@ impl<N: Net> Session<N> {
             bytes_max: limits.head_bytes_max,
             fields_max: limits.headers_max,
         };
-        let session = self.clone();
-        let handler =
-            move |request: Request<_>| answer(session.clone(), request.map(Incoming::Http1));
-        let mut connection = codec::Http1::serve(io, limits, handler);
         let mut watch = Watch::new(self.pulse.clone(), &self.drain);
-        let ended = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = connection.poll(cx) {
-                    return Poll::Ready(Ok(ended));
+        loop {
+            let session = self.clone();
+            let handler =
+                move |request: Request<_>| answer(session.clone(), request.map(Incoming::Http1));
+            // Boxed: while the connection rests it has none.
+            let mut connection = Box::new(codec::Http1::serve(io, limits, handler));
+            let ended = poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(ended) = connection.poll(cx) {
+                        return Poll::Ready(Ok(ended));
+                    }
+                    match watch.poll(cx) {
+                        // The next answer says `Connection: close`; until then nothing is different.
+                        Poll::Ready(Seen::Drain) => {}
+                        Poll::Ready(Seen::Expired(Expired::Quiet)) if !self.may_rest() => {
+                            self.pulse.quieten();
+                        }
+                        Poll::Ready(seen) => return Poll::Ready(Err(seen)),
+                        Poll::Pending => return Poll::Pending,
+                    }
                 }
-                match watch.poll(cx) {
-                    // The next answer says `Connection: close`; until then nothing is different.
-                    Poll::Ready(Seen::Drain) => {}
-                    Poll::Ready(seen) => return Poll::Ready(Err(seen)),
-                    Poll::Pending => return Poll::Pending,
-                }
+            })
+            .await;
+            let read;
+            (io, read) = (*connection).into_parts();
+            if ended.as_ref().err() != Some(&Seen::Expired(Expired::Quiet)) {
+                return self.finish_http1(io, read, ended).await;
             }
-        })
-        .await;
-        let (io, read) = connection.into_parts();
+            let resting = &self
+                .context
+                .shared
+                .metrics
+                .families()
+                .client_connections_resting;
+            resting.inc();
+            let rested = rest::rest(&mut io, read, &self.pulse, &mut watch).await;
+            resting.dec();
+            match rested {
+                Ok(true) => {}
+                Ok(false) => return io.end(self.client.is_tls).await,
+                Err(seen) => return self.note_end(seen),
+            }
+        }
+    }
+
+    /// Whether nothing of this connection would be lost with its codec.
+    fn may_rest(&self) -> bool {
+        let is_ending = self.is_last.get() || self.is_closing.get();
+        self.pulse.is_idle() && !is_ending && self.tunnel.borrow().is_none()
+    }
+
+    async fn finish_http1<S>(
+        &self,
+        io: ClientIo<S>,
+        read: Bytes,
+        ended: Result<Result<(), CodecError>, Seen>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         match ended {
             Ok(Ok(())) => match self.tunnel.take() {
                 Some(tunnel) => {
                     let pause_max = self.context.shared.config.timeouts.response_body;
                     let (pulse, drain) = (self.pulse.clone(), self.drain.clone());
                     tunnel.run(io, read, pulse, pause_max, drain).await;
+                }
+                None if self.is_last.get() && read.is_empty() => {
+                    io.end(self.client.is_tls).await;
                 }
                 None => io.close().await,
             },

@@ -44,6 +44,7 @@ pub(crate) struct Families {
     pub(crate) request_bytes: Family<TenantLabels, Counter>,
     pub(crate) response_bytes: Family<TenantLabels, Counter>,
     pub(crate) client_connections_open: Gauge,
+    pub(crate) client_connections_resting: Gauge,
     pub(crate) client_connections_total: Family<ResultLabels, Counter>,
     pub(crate) handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections: Gauge,
@@ -226,6 +227,11 @@ fn register_connections(families: &Families, registry: &mut Registry) {
         "client_connections_open",
         "Open connections of clients; limits.connections_max bounds them",
         families.client_connections_open.clone(),
+    );
+    registry.register(
+        "client_connections_resting",
+        "Of these, HTTP/1 connections that have been idle for a second and have no buffers",
+        families.client_connections_resting.clone(),
     );
     registry.register(
         "client_connections",

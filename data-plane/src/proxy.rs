@@ -64,6 +64,9 @@ pub(crate) async fn serve<N: Net>(
         closes: account.busy().is_draining() || (has_body && !account.has_whole_body()),
         is_head,
     };
+    if finish.closes {
+        session.closes();
+    }
     match answer {
         Ok(answer) => deliver(&session, account, answer, finish),
         Err(error) => refuse(&session, account, &error, finish),

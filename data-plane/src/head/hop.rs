@@ -22,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<HeaderValue>,
     /// Whether the client takes trailers.
     pub(crate) trailers: bool,
+    /// Whether the client sends nothing after it.
+    pub(crate) close: bool,
 }
 
 /// Removes the fields of the client's connection, and says what they asked for.
@@ -29,6 +31,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Asked {
     let asked = Asked {
         upgrade: upgrade_of(headers),
         trailers: tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers")),
+        close: tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("close")),
     };
     strip(headers);
     headers.remove(TE);

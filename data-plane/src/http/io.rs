@@ -1,5 +1,6 @@
 //! The stream of a client: reports to the pulse what moves, and brings back what was read ahead.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,23 +14,63 @@ use super::pulse::Pulse;
 
 /// How long a client may take to close its side after we closed ours.
 const LINGER: Duration = Duration::from_secs(2);
+/// Most heads are no longer; the rest is read by the codec.
+const WAKE_BYTES: usize = 4096;
 
 /// A client's stream.
 pub(super) struct ClientIo<S> {
     stream: S,
     ahead: Bytes,
     pulse: Rc<Pulse>,
+    shutdown: Shutdown,
+}
+
+/// Who shuts the stream down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shutdown {
+    /// The codec, when it has written all.
+    Codec,
+    /// The session, by [`ClientIo::close`] or [`ClientIo::end`].
+    Session,
 }
 
 // === impl ClientIo ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// `ahead` was read from the stream already and comes first.
-    pub(super) fn new(stream: S, ahead: Bytes, pulse: Rc<Pulse>) -> Self {
+    pub(super) fn new(stream: S, ahead: Bytes, pulse: Rc<Pulse>, shutdown: Shutdown) -> Self {
         Self {
             stream,
             ahead,
             pulse,
+            shutdown,
+        }
+    }
+
+    /// Waits for the first bytes of a request and reads them, without a buffer until they are there. False: the client has
+    /// closed its side.
+    pub(super) async fn is_woken(&mut self) -> io::Result<bool> {
+        self.ahead = poll_fn(|cx| {
+            let mut room = [0; WAKE_BYTES];
+            let mut buffer = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buffer.filled())))
+        })
+        .await?;
+        Ok(!self.ahead.is_empty())
+    }
+
+    /// Bytes that were read and come again.
+    pub(super) fn put_back(&mut self, read: Bytes) {
+        self.ahead = read;
+    }
+
+    /// Closes it when the client has said that it sends nothing more: there is nothing to wait for. TLS says farewell first;
+    /// without TLS dropping the stream is enough.
+    pub(super) async fn end(mut self, is_tls: bool) {
+        if is_tls {
+            // As below: nothing is left to be done for a client that does not take it.
+            let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
         }
     }
 
@@ -73,6 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.pulse.unflushed();
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.pulse.wrote(count);
         Poll::Ready(Ok(count))
@@ -83,6 +125,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.pulse.unflushed();
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
         self.pulse.wrote(count);
         Poll::Ready(Ok(count))
@@ -93,10 +136,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.pulse.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match self.shutdown {
+            Shutdown::Codec => Pin::new(&mut self.stream).poll_shutdown(cx),
+            Shutdown::Session => Pin::new(&mut self.stream).poll_flush(cx),
+        }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Pulse {
     is_in_head: Cell<bool>,
     is_tunnel: Cell<bool>,
     is_draining: Cell<bool>,
+    is_quiet: Cell<bool>,
+    is_flushed: Cell<bool>,
     cut: Cell<Option<Cut>>,
     since: Cell<Instant>,
 }
@@ -38,6 +40,7 @@ pub(crate) struct Pulse {
 #[derive(Clone, Copy, Debug)]
 struct Waits {
     idle: Duration,
+    rest: Duration,
     head: Duration,
     stall: Duration,
 }
@@ -45,6 +48,8 @@ struct Waits {
 /// A wait that was too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {
+    /// No request came for a while: the connection need not hold more than its stream. Told once after each request.
+    Quiet,
     /// No request came.
     Idle,
     /// A head began and did not end.
@@ -81,6 +86,7 @@ impl Pulse {
         Rc::new(Self {
             timeouts: Waits {
                 idle: timeouts.downstream_idle,
+                rest: timeouts.downstream_rest,
                 head: timeouts.head_read,
                 stall: timeouts.response_body,
             },
@@ -90,6 +96,8 @@ impl Pulse {
             is_in_head: Cell::new(false),
             is_tunnel: Cell::new(false),
             is_draining: Cell::new(false),
+            is_quiet: Cell::new(false),
+            is_flushed: Cell::new(true),
             cut: Cell::new(None),
             since: Cell::new(Instant::now()),
         })
@@ -132,11 +140,32 @@ impl Pulse {
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.is_in_head.set(false);
+        self.is_quiet.set(false);
         self.requests.set(self.requests.get() + 1);
         Busy {
             pulse: self.clone(),
             is_handed: Cell::new(false),
         }
+    }
+
+    /// It is known that nothing moves.
+    pub(super) fn quieten(&self) {
+        self.is_quiet.set(true);
+    }
+
+    /// The codec has something to write.
+    pub(super) fn unflushed(&self) {
+        self.is_flushed.set(false);
+    }
+
+    /// The codec has written all that it had: only then does it flush the stream.
+    pub(super) fn flushed(&self) {
+        self.is_flushed.set(true);
+    }
+
+    /// Whether all answers are written and it waits for the first byte of a request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.get() == 0 && !self.is_in_head.get() && self.is_flushed.get()
     }
 
     /// The process drains: requests are still answered, but no longer waited for.
@@ -154,8 +183,13 @@ impl Pulse {
 
     /// No wait can be over sooner than this.
     pub(super) fn shortest(&self) -> Duration {
-        let Waits { idle, head, stall } = self.timeouts;
-        idle.min(head).min(stall)
+        let Waits {
+            idle,
+            rest,
+            head,
+            stall,
+        } = self.timeouts;
+        idle.min(rest).min(head).min(stall)
     }
 
     /// What the connection waits for, and until when. Nothing: it waits for us or for an endpoint.
@@ -167,6 +201,11 @@ impl Pulse {
             (self.timeouts.head, Expired::Head)
         } else if self.is_draining.get() {
             (DRAIN_IDLE.min(self.timeouts.idle), Expired::Idle)
+        } else if self.reads_heads
+            && !self.is_quiet.get()
+            && self.timeouts.rest < self.timeouts.idle
+        {
+            (self.timeouts.rest, Expired::Quiet)
         } else {
             (self.timeouts.idle, Expired::Idle)
         };
@@ -233,6 +272,8 @@ mod tests {
             ..Timeouts::default()
         };
         let pulse = Pulse::new(&timeouts, true);
+        assert_eq!(waits(&pulse), Some((1, Expired::Quiet)));
+        pulse.quieten();
         assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
         tokio::time::advance(Duration::from_secs(5)).await;
         pulse.read();
@@ -252,7 +293,7 @@ mod tests {
         busy.taken();
         assert_eq!(waits(&pulse), None);
         drop(busy);
-        assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
+        assert_eq!(waits(&pulse), Some((1, Expired::Quiet)));
         pulse.drain();
         assert_eq!(waits(&pulse), Some((2, Expired::Idle)));
     }

@@ -24,8 +24,11 @@ pub(super) enum Seen {
 pub(super) struct Watch {
     pulse: Rc<Pulse>,
     sleep: Pin<Box<Sleep>>,
+    signal: drain::Signal,
+    /// The start of the drain, then its deadline.
     drain: Pin<Box<dyn Future<Output = ()>>>,
-    deadline: Pin<Box<dyn Future<Output = ()>>>,
+    /// `drain` knows whom to wake.
+    is_waiting: bool,
     is_draining: bool,
 }
 
@@ -34,27 +37,25 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(pulse: Rc<Pulse>, signal: &drain::Signal) -> Self {
         let first = pulse.due().map_or_else(Instant::now, |(at, _)| at);
-        let (mut started, mut ended) = (signal.clone(), signal.clone());
+        let mut started = signal.clone();
         Self {
             pulse,
             sleep: Box::pin(tokio::time::sleep_until(first)),
+            signal: signal.clone(),
             drain: Box::pin(async move { started.started().await }),
-            deadline: Box::pin(async move { ended.deadline().await }),
+            is_waiting: false,
             is_draining: false,
         }
     }
 
-    /// To be polled after the connection, whose progress it judges.
+    /// To be polled after the connection, whose progress it judges, and always by the same task.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Seen> {
-        if !self.is_draining {
+        // The signal takes a lock that all workers share, so it is polled only when that can be of use.
+        if !self.is_waiting || self.is_draining || self.signal.has_news() {
+            self.is_waiting = true;
             if self.drain.as_mut().poll(cx).is_ready() {
-                self.is_draining = true;
-                self.pulse.drain();
-                return Poll::Ready(Seen::Drain);
+                return Poll::Ready(self.drained());
             }
-        } else if self.deadline.as_mut().poll(cx).is_ready() {
-            self.pulse.cut(Cut::Drained);
-            return Poll::Ready(Seen::Deadline);
         }
         loop {
             let due = self.pulse.due();
@@ -81,5 +82,17 @@ impl Watch {
                 }
             }
         }
+    }
+
+    fn drained(&mut self) -> Seen {
+        if self.is_draining {
+            self.pulse.cut(Cut::Drained);
+            return Seen::Deadline;
+        }
+        let mut ended = self.signal.clone();
+        self.drain = Box::pin(async move { ended.deadline().await });
+        self.is_draining = true;
+        self.pulse.drain();
+        Seen::Drain
     }
 }

@@ -25,6 +25,9 @@ pub(super) fn prepare<N: Net>(
 ) -> Result<(Option<HeaderValue>, Protocol), ProxyError> {
     let config = &session.context.shared.config;
     let asked = hop::strip_request(&mut parts.headers);
+    if asked.close {
+        session.expects_no_more();
+    }
     let may_upgrade = parts.version == Version::HTTP_11 && !has_body;
     let upgrade = asked.upgrade.filter(|_| may_upgrade);
     let protocol = upgrade.as_ref().map_or(protocol, |_| Protocol::Http1);

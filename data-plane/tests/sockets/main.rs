@@ -21,6 +21,8 @@ mod limits;
 mod link;
 mod link_fallback;
 mod metrics;
+mod panics;
+mod rest;
 mod retry;
 mod streaming;
 mod tls;

@@ -48,7 +48,7 @@ pub mod limits {
     /// Idle upstream connections that are kept for each endpoint by each worker. Further ones are closed.
     pub const UPSTREAM_IDLE_MAX: Key<u64> = count(
         "limits.upstream_idle_max",
-        "64",
+        "256",
         Range::Count(0, 10_000),
         "Idle upstream connections that are kept for each endpoint by each worker. Further ones are closed.",
     );

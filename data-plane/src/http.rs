@@ -79,7 +79,7 @@ pub(crate) async fn serve_tls<N: Net>(
 ) {
     let (shared, timeouts) = (&context.shared, &context.shared.config.timeouts);
     let handshakes = &shared.metrics.families().handshakes;
-    let accepting = TlsAcceptor::from(shared.tls.clone()).accept(stream);
+    let accepting = Box::pin(TlsAcceptor::from(shared.tls.clone()).accept(stream));
     let (result, stream) = match tokio::time::timeout(timeouts.tls_handshake, accepting).await {
         Ok(Ok(stream)) => ("ok", Some(stream)),
         Ok(Err(error)) if crate::tls::is_no_certificate(&error) => ("no_certificate", None),
@@ -169,7 +169,9 @@ impl<N: Net> Session<N> {
         let pulse = self.pulse.clone();
         if is_http2 {
             let io = ClientIo::new(stream, ahead, pulse, Shutdown::Codec);
-            self.serve_http2(io).await;
+            // Boxed, as are the rare ends below: the task of a connection has room for the largest of its states as long as
+            // it lives, and most wait for a request most of the time.
+            Box::pin(self.serve_http2(io)).await;
         } else {
             let io = ClientIo::new(stream, ahead, pulse, Shutdown::Session);
             self.serve_http1(io).await;
@@ -212,7 +214,7 @@ impl<N: Net> Session<N> {
             let read;
             (io, read) = (*connection).into_parts();
             if ended.as_ref().err() != Some(&Seen::Expired(Expired::Quiet)) {
-                return self.finish_http1(io, read, ended).await;
+                return Box::pin(self.finish_http1(io, read, ended)).await;
             }
             let resting = &self
                 .context

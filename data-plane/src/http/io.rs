@@ -77,7 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Closes without a reset: a client that still sends must be able to read the answer (RFC 9112 §9.6).
     pub(super) async fn close(mut self) {
         let closing = async move {
-            let mut rest = [0; 4096];
+            // Not in the future, which is as large as all that it may hold and lives as long as the connection.
+            let mut rest = vec![0; 4096];
             self.stream.shutdown().await?;
             while self.stream.read(&mut rest).await? > 0 {}
             io::Result::Ok(())

@@ -111,7 +111,7 @@ impl Default for Timeouts {
             head_read: Duration::from_secs(15),
             body_read: Duration::from_secs(60),
             downstream_idle: Duration::from_secs(75),
-            downstream_rest: Duration::from_secs(1),
+            downstream_rest: Duration::from_millis(100),
             connect: Duration::from_secs(5),
             response_head: Duration::from_secs(60),
             response_body: Duration::from_secs(60),

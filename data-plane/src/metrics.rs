@@ -230,7 +230,7 @@ fn register_connections(families: &Families, registry: &mut Registry) {
     );
     registry.register(
         "client_connections_resting",
-        "Of these, HTTP/1 connections that have been idle for a second and have no buffers",
+        "Of these, HTTP/1 connections that have been idle for a moment and have no buffers",
         families.client_connections_resting.clone(),
     );
     registry.register(

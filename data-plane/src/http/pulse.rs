@@ -181,15 +181,12 @@ impl Pulse {
         self.cut.set(Some(cut));
     }
 
-    /// No wait can be over sooner than this.
+    /// No wait that ends the connection can be over sooner than this.
     pub(super) fn shortest(&self) -> Duration {
         let Waits {
-            idle,
-            rest,
-            head,
-            stall,
+            idle, head, stall, ..
         } = self.timeouts;
-        idle.min(rest).min(head).min(stall)
+        idle.min(head).min(stall)
     }
 
     /// What the connection waits for, and until when. Nothing: it waits for us or for an endpoint.
@@ -267,12 +264,13 @@ mod tests {
     async fn a_connection_waits_for_one_thing_at_a_time() {
         let timeouts = Timeouts {
             downstream_idle: Duration::from_secs(75),
+            downstream_rest: Duration::from_secs(3),
             head_read: Duration::from_secs(15),
             response_body: Duration::from_secs(60),
             ..Timeouts::default()
         };
         let pulse = Pulse::new(&timeouts, true);
-        assert_eq!(waits(&pulse), Some((1, Expired::Quiet)));
+        assert_eq!(waits(&pulse), Some((3, Expired::Quiet)));
         pulse.quieten();
         assert_eq!(waits(&pulse), Some((75, Expired::Idle)));
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -293,7 +291,7 @@ mod tests {
         busy.taken();
         assert_eq!(waits(&pulse), None);
         drop(busy);
-        assert_eq!(waits(&pulse), Some((1, Expired::Quiet)));
+        assert_eq!(waits(&pulse), Some((3, Expired::Quiet)));
         pulse.drain();
         assert_eq!(waits(&pulse), Some((2, Expired::Idle)));
     }

@@ -101,6 +101,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             let count = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
+            if self.ahead.is_empty() {
+                // Let go of the memory, too.
+                self.ahead = Bytes::new();
+            }
         }
         if buffer.filled().len() > before {
             self.pulse.read();

@@ -27,6 +27,8 @@ pub(super) async fn rest<S: AsyncRead + AsyncWrite + Unpin>(
         io.put_back(read);
         return Ok(true);
     }
+    // Empty, but it still holds the codec's buffer.
+    drop(read);
     let mut waking = pin!(io.is_woken());
     poll_fn(|cx| {
         loop {

@@ -13,7 +13,7 @@ use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
-use tiergate_data_plane::net::TokioNet;
+use tiergate_data_plane::net::{TokioNet, raise_descriptors};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -163,6 +163,9 @@ where
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(%location, reason = "panic", "internal fault: {message}");
     }));
+    if let Err(error) = raise_descriptors() {
+        tracing::warn!(%error, reason = "open_files", "the limit of open files stays as it is");
+    }
     for warning in warnings {
         tracing::warn!(reason = "unknown_variable", "{warning}");
     }

@@ -38,6 +38,7 @@ struct Options {
 
 fn main() -> Result<(), Failure> {
     let options = options(std::env::args().skip(1))?;
+    tiergate_data_plane::net::raise_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

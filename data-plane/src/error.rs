@@ -95,6 +95,15 @@ pub enum ProxyError {
         /// Where to.
         endpoint: SocketAddr,
     },
+    /// No connection could be opened because this process, or its node, has no descriptor or memory for it.
+    #[error("there is no descriptor or memory for a connection to {endpoint}")]
+    NoDescriptors {
+        /// Where to. It has done nothing wrong.
+        endpoint: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The head of the response did not arrive in time.
     #[error("{endpoint} did not answer in time")]
     ResponseTimeout {
@@ -189,7 +198,7 @@ impl ProxyError {
         )
     }
 
-    /// Whether the rest of the connection cannot be trusted, so that it ends after the answer.
+    /// Whether the connection ends after the answer: what follows cannot be trusted, or what it holds is scarce.
     #[must_use]
     pub(crate) fn ends_connection(&self) -> bool {
         matches!(
@@ -201,6 +210,7 @@ impl ProxyError {
                 | Self::MethodRefused
                 | Self::HeadTooLarge
                 | Self::BodyTooLarge
+                | Self::NoDescriptors { .. }
                 | Self::BodyTimeout
                 | Self::BodyBroken
         )
@@ -230,14 +240,15 @@ impl ProxyError {
             Self::NoEndpoints => 14,
             Self::ConnectFailed { .. } => 15,
             Self::ConnectTimeout { .. } => 16,
-            Self::ResponseTimeout { .. } => 17,
-            Self::UpstreamReset { .. } => 18,
-            Self::UpstreamProtocol { .. } => 19,
-            Self::ResponseBroken => 20,
-            Self::ResponseStalled => 21,
-            Self::ClientAborted => 22,
-            Self::ClientStalled => 23,
-            Self::DrainDeadline => 24,
+            Self::NoDescriptors { .. } => 17,
+            Self::ResponseTimeout { .. } => 18,
+            Self::UpstreamReset { .. } => 19,
+            Self::UpstreamProtocol { .. } => 20,
+            Self::ResponseBroken => 21,
+            Self::ResponseStalled => 22,
+            Self::ClientAborted => 23,
+            Self::ClientStalled => 24,
+            Self::DrainDeadline => 25,
         }
     }
 }

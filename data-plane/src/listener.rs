@@ -5,6 +5,7 @@
 //! with its last connection.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,11 +13,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::drain;
 use crate::http;
-use crate::net::{Listener, Net};
+use crate::metrics::PauseLabels;
+use crate::net::{Listener, Net, Scarce};
 use crate::worker::Context;
 
 /// Connections taken from the kernel's queue after the drain has begun. More come than we serve: somebody still sends
@@ -27,6 +30,12 @@ const QUEUE_TAKEN_MAX: usize = 4096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long connections may take to notice the deadline of the drain before their tasks are ended.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long no client is taken when there is no descriptor, or no memory, for one more. Connections end at any moment; asking more
+/// often would cost what is scarce.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses are told of in the log at most once in so long, with how many there were.
+const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is spoken at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +58,31 @@ pub(crate) async fn run<N: Net>(
         context,
         drain: drain.clone(),
         connections: JoinSet::new(),
+        paused_until: None,
+        told: None,
+        untold: 0,
     };
     loop {
+        let paused_until = port.paused_until;
         tokio::select! {
             biased;
             () = drain.started() => break,
             Some(_) = port.connections.join_next() => {}
-            (stream, peer) = listener.accept() => port.serve(stream, peer),
+            () = until(paused_until), if paused_until.is_some() => port.resume(),
+            accepted = listener.try_accept(), if paused_until.is_none() => port.accepted(accepted),
         }
     }
     port.context.shared.metrics.families().draining.set(1);
     port.hand_off(listener).await;
     port.finish().await;
+}
+
+/// Resolves at a moment, if there is one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A connection that is there already.
@@ -81,11 +103,58 @@ struct Port<N: Net> {
     context: Rc<Context<N>>,
     drain: drain::Signal,
     connections: JoinSet<()>,
+    /// No client is taken before; they wait in the kernel's queue.
+    paused_until: Option<Instant>,
+    /// When a pause was last told of, and how many there were since.
+    told: Option<Instant>,
+    untold: u32,
 }
 
 // === impl Port ===
 
 impl<N: Net> Port<N> {
+    fn accepted(&mut self, accepted: io::Result<(N::Stream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                self.serve(stream, peer);
+                if self.is_crowded() {
+                    self.pause("reserve", None);
+                }
+            }
+            Err(error) => {
+                let scarce = Scarce::of(&error);
+                self.pause(scarce.map_or("other", Scarce::reason), Some(&error));
+            }
+        }
+    }
+
+    /// Whether further clients would take the descriptors that connections to endpoints need.
+    fn is_crowded(&self) -> bool {
+        let shared = &self.context.shared;
+        shared.metrics.connections() >= shared.connections_pause
+    }
+
+    /// Takes no client for a moment, counts it, and tells of it now and then.
+    fn pause(&mut self, reason: &'static str, error: Option<&io::Error>) {
+        let now = Instant::now();
+        self.paused_until = Some(now + ACCEPT_PAUSE);
+        let pauses = &self.context.shared.metrics.families().accept_pauses;
+        pauses.get_or_create(&PauseLabels { reason }).inc();
+        self.untold += 1;
+        if self.told.is_none_or(|told| told + TOLD_INTERVAL <= now) {
+            let error = error.map(tracing::field::display);
+            let address = self.address;
+            tracing::warn!(%address, reason, error, pauses = self.untold, "accepting pauses: clients wait until there are descriptors and memory again");
+            self.told = Some(now);
+            self.untold = 0;
+        }
+    }
+
+    /// The pause is over, unless there is still no room.
+    fn resume(&mut self) {
+        self.paused_until = self.is_crowded().then(|| Instant::now() + ACCEPT_PAUSE);
+    }
+
     fn serve(&mut self, stream: N::Stream, peer: SocketAddr) {
         let context = self.context.clone();
         let config = &context.shared.config;

@@ -46,6 +46,7 @@ pub(crate) struct Families {
     pub(crate) client_connections_open: Gauge,
     pub(crate) client_connections_resting: Gauge,
     pub(crate) client_connections_total: Family<ResultLabels, Counter>,
+    pub(crate) accept_pauses: Family<PauseLabels, Counter>,
     pub(crate) handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections: Gauge,
     pub(crate) upstream_connects: Family<ResultLabels, Counter>,
@@ -88,6 +89,11 @@ pub(crate) struct ResultLabels {
     pub(crate) result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PauseLabels {
+    pub(crate) reason: &'static str,
+}
+
 /// One open downstream connection, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenConnection(Metrics);
@@ -124,6 +130,14 @@ impl Metrics {
         families.client_connections_open.inc();
         self.count(&families.client_connections_total, "accepted");
         Some(OpenConnection(self.clone()))
+    }
+
+    /// Connections that are open, of clients and to endpoints.
+    pub(crate) fn connections(&self) -> usize {
+        let families = self.families();
+        let upstreams = families.upstream_connections.get();
+        let clients = families.open_connections.load(Ordering::Relaxed);
+        clients.saturating_add(usize::try_from(upstreams).unwrap_or(0))
     }
 
     pub(crate) fn open_upstream(&self) -> OpenUpstream {
@@ -239,6 +253,11 @@ fn register_connections(families: &Families, registry: &mut Registry) {
         families.client_connections_total.clone(),
     );
     registry.register(
+        "accept_pauses",
+        "Pauses in which no client is taken: descriptors are kept for endpoints (reserve), or the kernel has no descriptors or memory",
+        families.accept_pauses.clone(),
+    );
+    registry.register(
         "tls_handshakes",
         "TLS handshakes by result: ok, no_certificate, failed, timeout",
         families.handshakes.clone(),
@@ -250,7 +269,7 @@ fn register_connections(families: &Families, registry: &mut Registry) {
     );
     registry.register(
         "upstream_connects",
-        "Connections opened to endpoints by result: ok, failed, timeout",
+        "Connections opened to endpoints by result: ok, failed, timeout, no_descriptors",
         families.upstream_connects.clone(),
     );
     registry.register(

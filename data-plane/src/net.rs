@@ -11,8 +11,12 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+mod descriptors;
 #[cfg(target_os = "linux")]
 mod quiet;
+
+pub use descriptors::raise_descriptors;
+pub(crate) use descriptors::{Scarce, connections_before_pause};
 
 /// Opens listeners and connections.
 pub trait Net: Clone + Send + Sync + 'static {
@@ -56,6 +60,11 @@ pub trait Net: Clone + Send + Sync + 'static {
         from: Option<IpAddr>,
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// How many connections and other files this process may have open; nothing: nobody counts.
+    fn descriptors_max(&self) -> Option<usize> {
+        None
+    }
+
     /// The addresses of a name. Only for the API server's name in a kubeconfig and for `probe`: the request path never resolves.
     fn resolve(
         &self,
@@ -78,6 +87,15 @@ pub trait Listener: Send + 'static {
     /// The next connection and the address of its peer. Errors of single connections are logged and passed over; when
     /// the process is out of file descriptors it waits and tries again.
     fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
+
+    /// As [`Self::accept`], but what keeps the process from accepting at all is left to the caller, who must wait before it
+    /// tries again: the kernel would say the same at once.
+    fn try_accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send
+    where
+        Self: Sized,
+    {
+        async { Ok(self.accept().await) }
+    }
 
     /// Lets no client begin a connection here any more, without refusing one: it tries again, and comes to another listener of
     /// the same address if there is one. What has begun still comes out of [`Self::accept`]. False: this listener cannot do
@@ -127,6 +145,10 @@ impl Net for TokioNet {
         let stream = socket.connect(to).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn descriptors_max(&self) -> Option<usize> {
+        descriptors::descriptors_max()
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -182,20 +204,29 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            match Self::accept(self).await {
-                #[cfg(target_os = "linux")]
+            match Listener::try_accept(self).await {
                 Ok(accepted) => return accepted,
-                #[cfg(not(target_os = "linux"))]
-                Ok((stream, peer)) => {
-                    if stream.set_nodelay(true).is_ok() {
-                        return (stream, peer);
-                    }
-                }
-                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, reason = "accept_failed", "cannot accept connections; trying again");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
+            }
+        }
+    }
+
+    async fn try_accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            match Self::accept(self).await {
+                #[cfg(target_os = "linux")]
+                Ok(accepted) => return Ok(accepted),
+                #[cfg(not(target_os = "linux"))]
+                Ok((stream, peer)) => {
+                    if stream.set_nodelay(true).is_ok() {
+                        return Ok((stream, peer));
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => return Err(error),
             }
         }
     }

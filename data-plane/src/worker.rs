@@ -19,7 +19,7 @@ use crate::drain;
 use crate::head::via;
 use crate::listener::{self, Scheme};
 use crate::metrics::{Metrics, OwnerHandles};
-use crate::net::{Listener as _, Net};
+use crate::net::{Listener as _, Net, connections_before_pause};
 use crate::proxy;
 use crate::snapshot::SnapshotCell;
 use crate::tls;
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) access_log: Switch,
     pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// Connections of clients and to endpoints at which no further client is taken for a moment.
+    pub(crate) connections_pause: usize,
 }
 
 /// What the connections of a worker share.
@@ -74,7 +76,20 @@ impl Shared {
         cell: Arc<SnapshotCell>,
         metrics: Metrics,
         access_log: Switch,
+        descriptors_max: Option<usize>,
     ) -> Arc<Self> {
+        let connections_pause = connections_before_pause(descriptors_max);
+        let connections_max = config.limits.connections_max;
+        if connections_pause < connections_max {
+            tracing::warn!(
+                descriptors_max,
+                connections_max,
+                connections = connections_pause,
+                reason = "few_descriptors",
+                "limits.connections_max cannot be reached: beyond so many connections of clients and to endpoints clients wait; \
+                 raise the hard limit of open files (ulimit -Hn)"
+            );
+        }
         let tls = tls::server_config(cell.clone());
         Arc::new(Self {
             config,
@@ -82,6 +97,7 @@ impl Shared {
             metrics,
             access_log,
             tls,
+            connections_pause,
         })
     }
 }
@@ -101,7 +117,7 @@ impl<N: Net> Worker<N> {
         access_log: Switch,
         rng: SmallRng,
     ) -> Result<Self, BindError> {
-        let shared = Shared::new(config, cell, metrics, access_log);
+        let shared = Shared::new(config, cell, metrics, access_log, net.descriptors_max());
         let http = shared.config.http_addresses.clone();
         let https = shared.config.https_addresses.clone();
         Self::bind_shared(net, shared, &http, &https, rng).await

@@ -73,7 +73,7 @@ pub async fn start<N: Net>(
         https_addresses: config.https_addresses.clone(),
         threads: Vec::new(),
     };
-    let shared = Shared::new(config, cell, metrics, access_log);
+    let shared = Shared::new(config, cell, metrics, access_log, net.descriptors_max());
     for number in 0..count.max(1) {
         let (bound_sender, bound) = oneshot::channel();
         let (drained_sender, drained) = oneshot::channel();

@@ -51,7 +51,7 @@ const fn unanswered(reason: Reason) -> Reason {
 }
 
 /// In the order of [`super::ProxyError::number`].
-pub(crate) static REASONS: [Reason; 25] = [
+pub(crate) static REASONS: [Reason; 26] = [
     reason(
         "bad_request",
         StatusCode::BAD_REQUEST,
@@ -173,6 +173,14 @@ pub(crate) static REASONS: [Reason; 25] = [
         "A node or its network is gone, or a NetworkPolicy drops packets. `timeouts.connect` is the limit.",
     ),
     reason(
+        "no_descriptors",
+        StatusCode::SERVICE_UNAVAILABLE,
+        Side::Internal,
+        "there is no descriptor or memory for a connection to an endpoint",
+        "Raise the limit of open files of the pod, or of the node; `process_open_fds` and `tiergate_accept_pauses_total` show how \
+         near it is.",
+    ),
+    reason(
         "response_timeout",
         StatusCode::GATEWAY_TIMEOUT,
         Side::Upstream,
@@ -278,6 +286,14 @@ mod tests {
                 ProxyError::ConnectTimeout { endpoint },
                 "connect_timeout",
                 504,
+            ),
+            (
+                ProxyError::NoDescriptors {
+                    endpoint,
+                    source: std::io::ErrorKind::OutOfMemory.into(),
+                },
+                "no_descriptors",
+                503,
             ),
             (
                 ProxyError::ResponseTimeout { endpoint },

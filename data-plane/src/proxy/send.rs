@@ -24,7 +24,7 @@ use crate::account::Account;
 use crate::balance::{Tried, pick};
 use crate::body::{RequestBody, Upload};
 use crate::error::ProxyError;
-use crate::net::Net;
+use crate::net::{Net, Scarce};
 use crate::table::{Backend, Endpoint, Protocol};
 use crate::upstream::{
     ConnectError, Lease, Left, Received, SendError, Slotted, Upstream, UpstreamError, Wanted,
@@ -99,6 +99,8 @@ impl<'r, N: Net> Sender<'r, N> {
             note_try(account, endpoint);
             let (upstream, slot) = match self.connection(endpoint, is_fresh).await {
                 Ok(connection) => connection,
+                // The endpoint is not to blame, and the next one would not be reached either.
+                Err(error @ ProxyError::NoDescriptors { .. }) => return Err(error),
                 Err(error) => {
                     if is_refusal(&error) && refusals < REFUSALS_MAX {
                         refusals += 1;
@@ -145,6 +147,9 @@ impl<'r, N: Net> Sender<'r, N> {
         let connecting = context.pool.connection(&context.net, wanted);
         let endpoint = endpoint.address;
         connecting.await.map_err(|error| match error {
+            ConnectError::Failed(source) if Scarce::of(&source).is_some() => {
+                ProxyError::NoDescriptors { endpoint, source }
+            }
             ConnectError::Failed(source) => ProxyError::ConnectFailed { endpoint, source },
             ConnectError::TimedOut => ProxyError::ConnectTimeout { endpoint },
         })

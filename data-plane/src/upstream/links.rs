@@ -216,7 +216,10 @@ impl ConnectError {
     /// The same for another request.
     pub(super) fn again(&self) -> Self {
         match self {
-            Self::Failed(error) => Self::Failed(io::Error::new(error.kind(), error.to_string())),
+            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
             Self::TimedOut => Self::TimedOut,
         }
     }

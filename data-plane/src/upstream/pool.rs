@@ -25,7 +25,7 @@ use super::{ConnectError, Http1, Http2, Raw, Upstream};
 use crate::body::Upload;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::net::Net;
+use crate::net::{Net, Scarce};
 use crate::snapshot::Snapshot;
 use crate::table::{Endpoint, Protocol};
 
@@ -56,6 +56,9 @@ struct Idle<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     connection: Http1<S>,
     since: Instant,
 }
+
+/// Connections that have waited for so long are closed when there are no descriptors for others.
+const SHED_IDLE: Duration = Duration::from_millis(100);
 
 /// What a request wants of the pool.
 #[derive(Clone, Copy)]
@@ -138,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             return Ok(Upstream::Http1(kept));
         }
         let opening = async {
-            let stream = net.connect(slot.endpoint.address, self.source).await?;
+            let stream = self.connect(net, slot).await?;
             let connection = Http1::new(stream, self.metrics.open_upstream()).await;
             connection.map_err(std::io::Error::other)
         };
@@ -191,8 +194,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
     async fn open_link<N: Net<Stream = S>>(&self, net: &N, slot: &Slot<S>) {
         let address = slot.endpoint.address;
         let opening = async {
-            let connecting = net.connect(address, self.source);
-            let stream = connecting.await.map_err(HandshakeError::Failed)?;
+            let stream = self
+                .connect(net, slot)
+                .await
+                .map_err(HandshakeError::Failed)?;
             Link::new(stream, address, self.metrics.open_upstream()).await
         };
         let opened = tokio::time::timeout(self.connect_timeout, opening).await;
@@ -217,9 +222,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         slot.links.failed(&error);
     }
 
+    /// A new stream. When there is no descriptor for it, connections that wait for a request make room.
+    async fn connect<N: Net<Stream = S>>(&self, net: &N, slot: &Slot<S>) -> std::io::Result<S> {
+        let address = slot.endpoint.address;
+        match net.connect(address, self.source).await {
+            Err(error) if Scarce::of(&error).is_some() && self.shed() => {
+                net.connect(address, self.source).await
+            }
+            connected => connected,
+        }
+    }
+
+    /// Closes the HTTP/1.1 connections that have waited for a while; whether there were any. Those of a busy client wait only for a
+    /// moment: who asks for more does not get its.
+    fn shed(&self) -> bool {
+        let slots = self.slots.borrow();
+        let now = Instant::now();
+        let shed = |slot: &Rc<Slot<S>>| {
+            let mut idle = slot.idle.borrow_mut();
+            let before = idle.len();
+            idle.retain(|waiting| now < waiting.since + SHED_IDLE);
+            before - idle.len()
+        };
+        slots.values().flatten().map(shed).sum::<usize>() > 0
+    }
+
     fn count_connect(&self, error: Option<&ConnectError>) {
         let result = match error {
             None => "ok",
+            Some(ConnectError::Failed(error)) if Scarce::of(error).is_some() => "no_descriptors",
             Some(ConnectError::Failed(_)) => "failed",
             Some(ConnectError::TimedOut) => "timeout",
         };

@@ -18,7 +18,7 @@ use tiergate_data_plane::config::Config;
 use tiergate_data_plane::drain;
 use tiergate_data_plane::host::{HostName, HostPattern};
 use tiergate_data_plane::metrics::Metrics;
-use tiergate_data_plane::net::TokioNet;
+use tiergate_data_plane::net::{Net, TokioNet};
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tiergate_data_plane::table::{
     Backend, BackendName, Endpoint, PathMatch, Protocol, RouteOwner, Table, TableBuilder,
@@ -63,12 +63,17 @@ pub(crate) fn config() -> Config {
 
 /// Starts a worker that serves `table`.
 pub(crate) async fn proxy(config: Config, table: Table) -> Proxy {
+    proxy_over(TokioNet, config, table).await
+}
+
+/// Starts a worker that serves `table` over this network.
+pub(crate) async fn proxy_over<N: Net>(net: N, config: Config, table: Table) -> Proxy {
     let mut registry = Registry::with_prefix("tiergate");
     let metrics = Metrics::register(&mut registry);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
     cell.publish(table);
     let (rng, log) = (SmallRng::seed_from_u64(1), Switch::new(Level::All));
-    let bound = Worker::bind(TokioNet, Arc::new(config), cell.clone(), metrics, log, rng);
+    let bound = Worker::bind(net, Arc::new(config), cell.clone(), metrics, log, rng);
     let worker = bound.await.expect("the addresses are free");
     let (handle, signal) = drain::channel();
     Proxy {

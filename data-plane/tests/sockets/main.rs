@@ -18,6 +18,7 @@ mod heads;
 mod http2;
 mod http2_frames;
 mod limits;
+mod limits_descriptors;
 mod link;
 mod link_fallback;
 mod metrics;

@@ -198,7 +198,7 @@ impl ProxyError {
         )
     }
 
-    /// Whether the connection ends after the answer: what follows cannot be trusted, or what it holds is scarce.
+    /// Whether the rest of the connection cannot be trusted, so that it ends after the answer.
     #[must_use]
     pub(crate) fn ends_connection(&self) -> bool {
         matches!(
@@ -210,7 +210,6 @@ impl ProxyError {
                 | Self::MethodRefused
                 | Self::HeadTooLarge
                 | Self::BodyTooLarge
-                | Self::NoDescriptors { .. }
                 | Self::BodyTimeout
                 | Self::BodyBroken
         )

@@ -11,8 +11,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors for what is no connection of clients or to endpoints: listeners, the runtimes, logs, the API server, the admin port.
 const OTHERS: usize = 64;
-/// One of so many descriptors is kept for connections to endpoints.
-const RESERVED_PART: usize = 8;
+/// Half of the rest is kept for connections to endpoints, but no more than so many: each client may want one.
+const RESERVED_MAX: usize = 3_000;
 
 /// Raises this process' limit of open files as far as it may; what it is then. Without it a shell or a service manager decides by
 /// its soft limit, often 1,024, which is meant for programs that use `select`.
@@ -54,7 +54,8 @@ pub(crate) fn connections_before_pause(descriptors_max: Option<usize>) -> usize 
     let Some(all) = descriptors_max else {
         return usize::MAX;
     };
-    all.saturating_sub(OTHERS + all / RESERVED_PART).max(1)
+    let all = all.saturating_sub(OTHERS);
+    (all - RESERVED_MAX.min(all / 2)).max(1)
 }
 
 /// What the kernel has too little of.
@@ -98,10 +99,10 @@ mod tests {
             (None, usize::MAX),
             (Some(0), 1),
             (Some(64), 1),
-            (Some(256), 160),
-            (Some(1024), 832),
-            (Some(20_000), 17_436),
-            (Some(1_048_576), 917_440),
+            (Some(256), 96),
+            (Some(1024), 480),
+            (Some(20_000), 16_936),
+            (Some(1_048_576), 1_045_512),
         ] {
             assert_eq!(connections_before_pause(descriptors), connections);
         }

@@ -149,8 +149,8 @@ fn without_descriptors_clients_wait_and_the_connected_are_served() {
 fn clients_leave_descriptors_for_endpoints() {
     run(async {
         let endpoint = echo().await;
-        // Of 80 files 64 are for other things and 10 are kept: 6 connections.
-        let net = Scarce::with_descriptors(80);
+        // Of 76 files 64 are for other things, and half of the rest is kept: 6 connections.
+        let net = Scarce::with_descriptors(76);
         let proxy = proxy_over(net, config(), table_of(&[endpoint.address])).await;
         let mut clients = Vec::new();
         for _ in 0..5 {

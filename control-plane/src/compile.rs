@@ -1,10 +1,10 @@
 //! Makes the data plane's table of a model. Pure.
 //!
-//! In: a [`Model`]. Out: a [`Table`], the same one for equal models: everything is numbered in the order of names.
+//! In: a [`Model`]. Out: a [`Table`], the same one for equal models.
 
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::{
-    Backend, BackendName, Certificates, RouteOwner, Table, TableBuilder,
+    Backend, BackendId, BackendName, RouteOwner, Table, TableBuilder,
 };
 
 use crate::model::{Model, RouteKey, TenantModel, backend};
@@ -12,41 +12,36 @@ use crate::model::{Model, RouteKey, TenantModel, backend};
 /// Makes the table.
 #[must_use]
 pub fn compile(model: &Model) -> Table {
-    let mut builder: TableBuilder = Default::default();
-    let mut certificates = Certificates {
-        default: model.default_certificate.clone(),
-        ..Certificates::default()
-    };
+    let mut builder = TableBuilder::new();
+    for tenant in model.tenants.values() {
+        for (host, certificate) in &tenant.certificates {
+            builder.certificate(host, Some(certificate.clone()));
+        }
+    }
+    builder.certificate(&HostPattern::Any, model.default_certificate.clone());
+    add(model, &mut builder);
+    builder.sweep();
+    builder.build()
+}
+
+/// Adds hosts, routes and backends of a model. A backend that is there already stays as it is.
+pub(crate) fn add(model: &Model, builder: &mut TableBuilder) {
     for (tenant, of_tenant) in &model.tenants {
         for host in &of_tenant.hosts {
             builder.host(host);
         }
-        add_routes(&tenant.to_shared(), of_tenant, &mut builder);
-        for (host, certificate) in &of_tenant.certificates {
-            match host {
-                HostPattern::Exact(name) => {
-                    certificates.exact.insert(name, certificate.clone());
-                }
-                HostPattern::Wildcard(parent) => {
-                    let wildcard = &mut certificates.wildcard;
-                    wildcard.insert(parent, certificate.clone());
-                }
-                HostPattern::Any => {}
-            }
-        }
+        add_routes(&tenant.to_shared(), of_tenant, builder);
     }
-    if let Some((name, backend)) = &model.default_backend {
+    let default = model.default_backend.as_ref().map(|(name, backend)| {
         let owner = RouteOwner {
             tenant: name.namespace.clone(),
             // No Ingress asked for it.
             ingress: "".into(),
         };
-        let backend = builder.backend(table_backend(name, backend));
-        let route = builder.route(owner, backend);
-        builder.default_backend(Some(route));
-    }
-    builder.certificates(certificates);
-    builder.build()
+        let backend = add_backend(name, backend, builder);
+        builder.route(owner, backend)
+    });
+    builder.default_backend(default);
 }
 
 fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut TableBuilder) {
@@ -58,7 +53,7 @@ fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut T
             tenant: tenant.clone(),
             ingress: target.ingress.clone(),
         };
-        let backend = builder.backend(table_backend(&target.backend, backend));
+        let backend = add_backend(&target.backend, backend, builder);
         let route = builder.route(owner, backend);
         let holder = match path {
             Some(path) => builder.path(host, path.kind(), path.path(), route),
@@ -68,7 +63,17 @@ fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut T
     }
 }
 
-fn table_backend(name: &BackendName, backend: &backend::Backend) -> Backend {
+fn add_backend(
+    name: &BackendName,
+    backend: &backend::Backend,
+    builder: &mut TableBuilder,
+) -> BackendId {
+    let known = builder.find_backend(name);
+    known.unwrap_or_else(|| builder.backend(table_backend(name, backend)))
+}
+
+/// A backend in the form of the data plane.
+pub(crate) fn table_backend(name: &BackendName, backend: &backend::Backend) -> Backend {
     Backend {
         name: name.clone(),
         protocol: backend.protocol,

@@ -8,8 +8,8 @@ pub mod endpoint_slice;
 pub mod ingress;
 pub mod service;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,6 +92,17 @@ pub struct Objects {
     services: Seen<Service>,
     endpoint_slices: Seen<EndpointSlice>,
     secrets: Seen<Secret>,
+    /// The slices of each Service, by namespace, Service and slice.
+    slices_of: BTreeSet<(String, String, String)>,
+}
+
+/// What has changed since it was asked for last: for whoever makes the next table of the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Objects that came, went or differ; no slices.
+    pub objects: BTreeSet<(Kind, ObjectName)>,
+    /// Services whose slices came, went or differ.
+    pub services: BTreeSet<ObjectName>,
 }
 
 /// The objects of one kind.
@@ -149,14 +160,39 @@ impl Content {
 impl Objects {
     /// Takes a change in.
     pub fn apply(&mut self, change: Change) -> Effect {
+        self.take_in(change, &mut Changes::default())
+    }
+
+    /// Takes a change in and notes what differs.
+    pub fn take_in(&mut self, change: Change, changes: &mut Changes) -> Effect {
         match change {
-            Change::Apply(object) => self.put(object),
+            Change::Apply(object) => self.put(object, changes),
             Change::Delete(kind, name) => Effect {
-                changed: self.remove(kind, &name),
+                changed: self.remove(kind, &name, changes),
                 refused: 0,
             },
-            Change::Replace(kind, objects) => self.replace(kind, objects),
+            Change::Replace(kind, objects) => self.replace(kind, objects, changes),
         }
+    }
+
+    /// The slices of a Service, in the order of their names.
+    pub fn slices_of(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = (&ObjectName, &EndpointSlice)> {
+        let ObjectName { namespace, name } = service.clone();
+        let first = (namespace, name, String::new());
+        let of_service = self
+            .slices_of
+            .range(first..)
+            .take_while(|(namespace, name, _)| {
+                *namespace == service.namespace && *name == service.name
+            });
+        of_service.filter_map(|(namespace, _, slice)| {
+            let slice = ObjectName::new(namespace.as_str(), slice.as_str());
+            let (name, slice) = self.endpoint_slices.get_key_value(&slice)?;
+            Some((name, &**slice))
+        })
     }
 
     /// The Ingresses.
@@ -189,25 +225,77 @@ impl Objects {
         &self.secrets
     }
 
-    fn put(&mut self, object: Object) -> Effect {
+    fn put(&mut self, object: Object, changes: &mut Changes) -> Effect {
+        let kind = object.content.kind();
         let Object { name, content } = object;
-        match content {
+        let noted = name.clone();
+        let effect = match content {
             Content::Ingress(new) => put(&mut self.ingresses, name, new),
             Content::IngressClass(new) => put(&mut self.ingress_classes, name, new),
             Content::Service(new) => put(&mut self.services, name, new),
-            Content::EndpointSlice(new) => put(&mut self.endpoint_slices, name, new),
+            Content::EndpointSlice(new) => return self.put_slice(name, new, changes),
             Content::Secret(new) => put(&mut self.secrets, name, new),
+        };
+        if effect.changed {
+            changes.objects.insert((kind, noted));
+        }
+        effect
+    }
+
+    fn put_slice(
+        &mut self,
+        name: ObjectName,
+        new: Arc<EndpointSlice>,
+        changes: &mut Changes,
+    ) -> Effect {
+        let before = self.endpoint_slices.get(&name).cloned();
+        let effect = put(&mut self.endpoint_slices, name.clone(), Arc::clone(&new));
+        if effect.changed {
+            if let Some(before) = before {
+                self.index(&name, &before, changes, false);
+            }
+            self.index(&name, &new, changes, true);
+        }
+        effect
+    }
+
+    fn index(
+        &mut self,
+        name: &ObjectName,
+        slice: &EndpointSlice,
+        changes: &mut Changes,
+        is_there: bool,
+    ) {
+        let (namespace, service) = (name.namespace.clone(), slice.service.clone());
+        changes
+            .services
+            .insert(ObjectName::new(namespace.clone(), service.clone()));
+        let entry = (namespace, service, name.name.clone());
+        if is_there {
+            self.slices_of.insert(entry);
+        } else {
+            self.slices_of.remove(&entry);
         }
     }
 
-    fn remove(&mut self, kind: Kind, name: &ObjectName) -> bool {
-        match kind {
+    fn remove(&mut self, kind: Kind, name: &ObjectName, changes: &mut Changes) -> bool {
+        let changed = match kind {
             Kind::Ingress => self.ingresses.remove(name).is_some(),
             Kind::IngressClass => self.ingress_classes.remove(name).is_some(),
             Kind::Service => self.services.remove(name).is_some(),
-            Kind::EndpointSlice => self.endpoint_slices.remove(name).is_some(),
+            Kind::EndpointSlice => {
+                let slice = self.endpoint_slices.remove(name);
+                if let Some(slice) = &slice {
+                    self.index(name, slice, changes, false);
+                }
+                return slice.is_some();
+            }
             Kind::Secret => self.secrets.remove(name).is_some(),
+        };
+        if changed {
+            changes.objects.insert((kind, name.clone()));
         }
+        changed
     }
 
     fn names(&self, kind: Kind) -> Vec<ObjectName> {
@@ -221,7 +309,7 @@ impl Objects {
     }
 
     /// Removes first, so that a full kind has room for what is new.
-    fn replace(&mut self, kind: Kind, objects: Vec<Object>) -> Effect {
+    fn replace(&mut self, kind: Kind, objects: Vec<Object>, changes: &mut Changes) -> Effect {
         let listed: BTreeMap<ObjectName, Content> = objects
             .into_iter()
             .filter(|object| object.content.kind() == kind)
@@ -230,11 +318,11 @@ impl Objects {
         let mut effect = Effect::default();
         for name in self.names(kind) {
             if !listed.contains_key(&name) {
-                effect.changed |= self.remove(kind, &name);
+                effect.changed |= self.remove(kind, &name, changes);
             }
         }
         for (name, content) in listed {
-            let one = self.put(Object { name, content });
+            let one = self.put(Object { name, content }, changes);
             effect.changed |= one.changed;
             effect.refused += one.refused;
         }

@@ -18,17 +18,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use rand::Rng as _;
 use tiergate_data_plane::snapshot::SnapshotCell;
+use tiergate_data_plane::table::HashKey;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::compile::compile;
-use crate::objects::{Change, Effect, Kind, Objects};
+use crate::objects::{Change, Changes, Effect, Kind, Objects};
 use crate::platform::{Platform, derive_rng, version};
 use crate::scope::{Scope, Secrets};
 use crate::secrets;
+use crate::translate::increment::Increment;
 use crate::translate::secret::Wanted;
-use crate::translate::{Translation, translate};
+use crate::translate::translate;
 use crate::watch::{self as watches, News, Sinks};
 
 pub use handle::Handle;
@@ -58,6 +60,7 @@ pub struct ControlPlane {
     secret_metrics: secrets::Metrics,
     troubles: watches::Troubles,
     state: Arc<Mutex<State>>,
+    increment: Increment,
     synced: watch::Sender<bool>,
     /// The Secrets to read by their names.
     secret_names: watch::Sender<secrets::Names>,
@@ -69,7 +72,8 @@ pub struct ControlPlane {
 #[derive(Debug, Default)]
 struct State {
     objects: Objects,
-    translation: Arc<Translation>,
+    /// What differs from the objects that the last table was made of.
+    changes: Changes,
 }
 
 // === impl ControlPlane ===
@@ -84,9 +88,11 @@ impl ControlPlane {
         registry: &mut Registry,
     ) -> (Self, Handle) {
         let (sender, receiver) = watch::channel(false);
+        let mut rng = derive_rng(platform.seed, "table");
         let state = Arc::new(Mutex::new(State::default()));
         let troubles = watches::Troubles::new(watches::kinds(&scope));
         let handle = Handle::new(
+            scope.clone(),
             receiver,
             troubles.clone(),
             Arc::clone(&state),
@@ -103,6 +109,7 @@ impl ControlPlane {
             secret_metrics: secrets::Metrics::register(registry),
             troubles,
             state,
+            increment: Increment::new(HashKey::new(rng.random(), rng.random())),
             synced: sender,
             secret_names: watch::channel(None).0,
             not_allowed: BTreeSet::new(),
@@ -154,8 +161,8 @@ impl ControlPlane {
             let begun = Instant::now();
             if self.reads_by_name() && unlisted.iter().eq(&[Kind::Secret]) {
                 // All that names Secrets is there: the first of them can be read.
-                let objects = lock(&self.state).objects.clone();
-                self.name_secrets(&translate(&objects, &self.scope).secrets);
+                let wanted = translate(&lock(&self.state).objects, &self.scope).secrets;
+                self.name_secrets(&wanted);
             } else if !unlisted.is_empty() || (changed_since.is_none() && !is_first) {
                 continue;
             } else {
@@ -173,7 +180,11 @@ impl ControlPlane {
 
     /// Takes a change in. Tells whether anything that we read differs.
     fn take_in(&self, change: Change) -> bool {
-        let Effect { changed, refused } = lock(&self.state).objects.apply(change);
+        let Effect { changed, refused } = {
+            let mut state = lock(&self.state);
+            let State { objects, changes } = &mut *state;
+            objects.take_in(change, changes)
+        };
         if refused > 0 {
             self.metrics.refused(refused);
             tracing::error!(
@@ -206,26 +217,43 @@ impl ControlPlane {
         });
     }
 
+    /// Makes the next table of the last one, and swaps it in before anything is counted or told.
     fn publish(&mut self, is_first: bool) {
-        let objects = lock(&self.state).objects.clone();
-        let translation = Arc::new(translate(&objects, &self.scope));
-        let before =
-            std::mem::replace(&mut lock(&self.state).translation, Arc::clone(&translation));
-        report::log_difference(&before.conditions, &translation.conditions);
-        self.name_secrets(&translation.secrets);
-        self.metrics.count(&translation);
-        self.expiries.show(&translation.model);
-        let table = compile(&translation.model);
-        if !is_first && self.cell.load_full().table == table {
+        let outcome = {
+            let mut state = lock(&self.state);
+            let changes = std::mem::take(&mut state.changes);
+            self.increment.follow(&state.objects, &self.scope, &changes)
+        };
+        let first = is_first.then(|| self.increment.table());
+        let generation = outcome
+            .table
+            .or(first)
+            .map(|table| self.cell.publish(table));
+        report::log_difference(&outcome.gone, &outcome.came);
+        let wanted = self.increment.wanted().clone();
+        self.name_secrets(&wanted);
+        if is_first
+            || outcome.ingresses_changed
+            || !outcome.came.is_empty()
+            || !outcome.gone.is_empty()
+        {
+            self.metrics.count_objects(&self.increment);
+        }
+        let Some(generation) = generation else {
             self.metrics.applied(ApplyResult::Unchanged);
             return;
+        };
+        let snapshot = self.cell.load_full();
+        self.metrics
+            .count_backends(&self.increment, &snapshot.table);
+        if is_first || outcome.certificates_changed {
+            self.expiries.show(snapshot.table.certificates());
         }
-        let generation = self.cell.publish(table);
         self.metrics.applied(ApplyResult::Published);
         tracing::info!(
             generation,
-            ingresses = translation.ingresses.len(),
-            conditions = translation.conditions.len(),
+            ingresses = self.increment.ingresses().len(),
+            conditions = self.increment.conditions().len(),
             "published"
         );
     }

@@ -8,6 +8,7 @@
 mod certificate;
 mod claim;
 pub mod condition;
+pub mod increment;
 mod ingress;
 pub mod secret;
 mod service;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 
 use tiergate_data_plane::table::{BackendName, Certificate};
 
-use crate::model::backend::Backend;
 use crate::model::tenant::Tenant;
 use crate::model::{Model, TenantModel};
 use crate::objects::ingress::Ingress;
@@ -27,7 +27,7 @@ use crate::scope::{CONTROLLER, ObjectName, Scope};
 use claim::Claims;
 use condition::{Condition, ObjectReference, Reason};
 use secret::{Named, Wanted};
-use service::Services;
+use service::{Resolved, Services};
 
 /// What was made of the objects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,8 +45,39 @@ pub struct Translation {
 /// Makes the model.
 #[must_use]
 pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
+    let part = part(objects, scope, objects.ingresses().keys());
+    let of_backends = part.backends.into_values();
+    let mut conditions = part.conditions;
+    conditions.extend(of_backends.flat_map(|resolved| resolved.conditions));
+    conditions.sort();
+    conditions.dedup();
+    Translation {
+        model: part.model,
+        conditions,
+        ingresses: part.ingresses,
+        secrets: part.secrets,
+    }
+}
+
+/// What was made of some of the Ingresses. Where these share no host with the others, it is their part of the whole.
+struct Part {
+    model: Model,
+    /// What is wrong with the Ingresses and with what the scope names.
+    conditions: Vec<Condition>,
+    /// All Service ports that are named, with what is wrong with them.
+    backends: BTreeMap<BackendName, Resolved>,
+    ingresses: Vec<ObjectName>,
+    /// Whole only when the Ingresses are all.
+    secrets: Wanted,
+}
+
+fn part<'a>(
+    objects: &'a Objects,
+    scope: &Scope,
+    names: impl Iterator<Item = &'a ObjectName>,
+) -> Part {
     let mut conditions = Vec::new();
-    let ingresses = in_order_of_claim(objects, scope, &mut conditions);
+    let ingresses = in_order_of_claim(objects, scope, names, &mut conditions);
     let mut claims = Claims::default();
     let mut services = Services::new(objects);
     let mut secrets = Named::new(objects, &scope.secrets);
@@ -58,20 +89,21 @@ pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
         certificate::translate(our, &mut secrets, &mut claims, &mut conditions);
     }
     let default_backend = default_backend(scope, objects, &mut services, &mut conditions);
-    let (backends, service_conditions) = services.finish();
-    conditions.extend(service_conditions);
-    conditions.sort();
-    conditions.dedup();
-    Translation {
+    let backends = services.finish();
+    let named = |name: BackendName| {
+        let backend = backends.get(&name)?.backend.clone();
+        Some((name, backend))
+    };
+    Part {
         model: Model {
             tenants: tenants(claims, &backends),
-            default_backend: default_backend
-                .and_then(|name| Some((name.clone(), backends.get(&name)?.clone()))),
+            default_backend: default_backend.and_then(named),
             default_certificate,
         },
         conditions,
         ingresses: ingresses.into_iter().map(|our| our.name).collect(),
         secrets: secrets.finish(),
+        backends,
     }
 }
 
@@ -102,10 +134,14 @@ impl OurIngress<'_> {
 fn in_order_of_claim<'a>(
     objects: &'a Objects,
     scope: &Scope,
+    names: impl Iterator<Item = &'a ObjectName>,
     conditions: &mut Vec<Condition>,
 ) -> Vec<OurIngress<'a>> {
     let mut ours = Vec::new();
-    for (name, ingress) in objects.ingresses() {
+    for name in names {
+        let Some(ingress) = objects.ingresses().get(name) else {
+            continue;
+        };
         if !is_ours(name, ingress, objects, scope) {
             continue;
         }
@@ -180,7 +216,7 @@ fn default_backend(
 /// Sorts what was claimed by tenant, each with the backends that its routes name.
 fn tenants(
     claims: Claims,
-    backends: &BTreeMap<BackendName, Backend>,
+    backends: &BTreeMap<BackendName, Resolved>,
 ) -> BTreeMap<Tenant, TenantModel> {
     let mut tenants: BTreeMap<Tenant, TenantModel> = BTreeMap::new();
     for (host, owners) in claims.hosts {
@@ -198,7 +234,7 @@ fn tenants(
             model
                 .backends
                 .entry(target.backend.clone())
-                .or_insert_with(|| backend.clone());
+                .or_insert_with(|| backend.backend.clone());
         }
         model.routes.insert(key, target);
     }

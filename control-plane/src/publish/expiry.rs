@@ -1,6 +1,6 @@
 //! When the certificates that are served expire, as a metric.
 //!
-//! In: the model of a publication. Out: a gauge for each Secret. A certificate is parsed when it is seen first, not in each
+//! In: the certificates of a table. Out: a gauge for each Secret. A certificate is parsed when it is seen first, not in each
 //! publication. Whether one is still valid is for those who look at the gauge.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tiergate_data_plane::table::Certificate;
-
-use crate::model::Model;
+use tiergate_data_plane::table::{Certificate, Certificates};
 
 /// Secrets with series of their own; the first to expire of the others has [`OVERFLOW`].
 const SECRETS_MAX: usize = 5_000;
@@ -47,11 +45,11 @@ impl Expiries {
         expiries
     }
 
-    /// Shows the certificates of this model, and no others any more.
-    pub(super) fn show(&mut self, model: &Model) {
+    /// Shows these certificates, and no others any more.
+    pub(super) fn show(&mut self, certificates: &Certificates) {
         let mut parsed = BTreeMap::new();
         let mut expiries = BTreeMap::new();
-        for certificate in certificates(model) {
+        for certificate in all(certificates) {
             let fingerprint = certificate.fingerprint;
             let known = self.parsed.get(&fingerprint).copied();
             let expiry = known.unwrap_or_else(|| not_after(certificate));
@@ -76,11 +74,13 @@ impl Expiries {
     }
 }
 
-fn certificates(model: &Model) -> impl Iterator<Item = &Certificate> {
-    let of_tenants = model.tenants.values();
-    of_tenants
-        .flat_map(|tenant| tenant.certificates.values())
-        .chain(&model.default_certificate)
+fn all(certificates: &Certificates) -> impl Iterator<Item = &Certificate> {
+    let named = [&certificates.exact, &certificates.wildcard];
+    named
+        .into_iter()
+        .flat_map(|hosts| hosts.in_order())
+        .map(|(_, certificate)| certificate)
+        .chain(&certificates.default)
 }
 
 fn labels(certificate: &Certificate, others: &BTreeMap<SecretLabels, i64>) -> SecretLabels {

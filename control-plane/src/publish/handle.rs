@@ -12,12 +12,15 @@ use tokio::sync::watch;
 
 use super::{State, lock};
 use crate::objects::Kind;
+use crate::scope::Scope;
+use crate::translate::translate;
 use crate::twin;
 use crate::watch::Troubles;
 
 /// What others may ask of the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    scope: Scope,
     synced: watch::Receiver<bool>,
     troubles: Troubles,
     state: Arc<Mutex<State>>,
@@ -28,12 +31,14 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(
+        scope: Scope,
         synced: watch::Receiver<bool>,
         troubles: Troubles,
         state: Arc<Mutex<State>>,
         cell: Arc<SnapshotCell>,
     ) -> Self {
         Self {
+            scope,
             synced,
             troubles,
             state,
@@ -76,11 +81,11 @@ impl Handle {
         json(&twin::objects(&objects, self.troubles()))
     }
 
-    /// The model and its conditions.
+    /// The model and its conditions, made for whoever asks: what is served was made of the same objects, step by step.
     #[must_use]
     pub fn model_json(&self) -> Value {
-        let translation = Arc::clone(&lock(&self.state).translation);
-        json(&twin::model(&translation))
+        let objects = lock(&self.state).objects.clone();
+        json(&twin::model(&translate(&objects, &self.scope)))
     }
 
     /// The published table and its generation.

@@ -1,6 +1,6 @@
 //! What was published, and how long that took. The generation itself is a metric of the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tiergate_data_plane::table::{Backend, Table};
 
-use crate::model::Model;
-use crate::model::backend::Backend;
 use crate::objects::Kind;
 use crate::platform::wall_now;
 use crate::scope::ObjectName;
-use crate::translate::Translation;
 use crate::translate::condition::Reason;
+use crate::translate::increment::Increment;
 
 /// Upper bounds in seconds. The aim is 30 ms.
 const PROPAGATION_BUCKETS: [f64; 11] = [
@@ -150,28 +149,40 @@ impl Metrics {
         self.refused.inc_by(count as u64);
     }
 
-    /// Sets the gauges of objects, backends and conditions; those of objects that are gone go with them.
-    pub(super) fn count(&self, translation: &Translation) {
-        let mut objects: BTreeMap<(Kind, &ObjectName), ObjectState> = translation
-            .ingresses
-            .iter()
-            .map(|name| ((Kind::Ingress, name), ObjectState::Accepted))
-            .collect();
+    /// Sets the gauges of objects and conditions; those of objects that are gone go with them.
+    pub(super) fn count_objects(&self, increment: &Increment) {
+        let mut rejected: BTreeSet<(Kind, &ObjectName)> = BTreeSet::new();
         let mut reasons = BTreeMap::new();
-        for condition in &translation.conditions {
+        for condition in increment.conditions() {
             let object = &condition.object;
-            objects.insert((object.kind, &object.name), ObjectState::Rejected);
+            rejected.insert((object.kind, &object.name));
             *reasons.entry(condition.reason).or_insert(0) += 1;
         }
+        let mut counts: BTreeMap<(&str, Kind, ObjectState), i64> = BTreeMap::new();
+        for (namespace, count) in increment.namespaces() {
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            counts.insert((namespace, Kind::Ingress, ObjectState::Accepted), count);
+        }
+        for (kind, name) in rejected {
+            let namespace = name.namespace.as_str();
+            *counts
+                .entry((namespace, kind, ObjectState::Rejected))
+                .or_default() += 1;
+            if let Some(accepted) = counts.get_mut(&(namespace, kind, ObjectState::Accepted)) {
+                *accepted -= 1;
+            }
+        }
         let mut tenants: BTreeMap<&str, BTreeMap<(Kind, ObjectState), i64>> = BTreeMap::new();
-        for ((kind, name), state) in objects {
+        for ((namespace, kind, state), count) in counts {
             let is_full = tenants.len() >= TENANTS_MAX;
-            let tenant = match name.namespace.as_str() {
+            let tenant = match namespace {
                 new if is_full && !tenants.contains_key(new) => OVERFLOW,
                 known => known,
             };
-            let counts = tenants.entry(tenant).or_default();
-            *counts.entry((kind, state)).or_default() += 1;
+            if count > 0 {
+                let counts = tenants.entry(tenant).or_default();
+                *counts.entry((kind, state)).or_default() += count;
+            }
         }
         self.objects.clear();
         for (tenant, counts) in tenants {
@@ -184,7 +195,6 @@ impl Metrics {
                 self.objects.get_or_create(&labels).set(count);
             }
         }
-        self.count_backends(&translation.model);
         for reason in Reason::ALL {
             let count = reasons.get(&reason).copied().unwrap_or_default();
             self.conditions
@@ -193,23 +203,31 @@ impl Metrics {
         }
     }
 
-    fn count_backends(&self, model: &Model) {
+    /// Sets the gauges of the Service ports that routes name.
+    pub(super) fn count_backends(&self, increment: &Increment, table: &Table) {
+        let known = increment.namespaces().keys();
+        let mut tenants: BTreeMap<&str, BTreeMap<BackendState, i64>> = known
+            .map(|namespace| (&**namespace, BTreeMap::new()))
+            .collect();
+        for backend in table.backends() {
+            let counts = tenants.entry(&backend.name.namespace).or_default();
+            *counts.entry(BackendState::of(backend)).or_default() += 1;
+        }
         let mut counts: BTreeMap<BackendLabels, i64> = BTreeMap::new();
-        for (position, (tenant, served)) in model.tenants.iter().enumerate() {
+        for (position, (tenant, served)) in tenants.into_iter().enumerate() {
             let tenant = if position < TENANTS_MAX {
-                tenant.as_str()
+                tenant
             } else {
                 OVERFLOW
             };
             // Both states of a tenant are shown, so that nothing appears only when it is wrong.
             for state in [BackendState::Ready, BackendState::Empty] {
-                let is_so = |backend: &&Backend| BackendState::of(backend) == state;
-                let count = served.backends.values().filter(is_so).count();
                 let labels = BackendLabels {
                     tenant: tenant.to_owned(),
                     state,
                 };
-                *counts.entry(labels).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
+                let count = served.get(&state).copied().unwrap_or_default();
+                *counts.entry(labels).or_default() += count;
             }
         }
         self.backends.clear();
@@ -247,7 +265,7 @@ impl EncodeLabelValue for ObjectState {
 
 impl BackendState {
     fn of(backend: &Backend) -> Self {
-        if backend.endpoints.as_slice().is_empty() {
+        if backend.endpoints.is_empty() {
             Self::Empty
         } else {
             Self::Ready

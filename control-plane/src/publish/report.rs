@@ -7,11 +7,9 @@ use crate::translate::condition::Condition;
 /// Lines of one publication; the rest is counted, and `/debug/model` has them all.
 const LINES_MAX: usize = 100;
 
-/// Logs each condition once when it comes and once when it goes. Both lists are sorted.
-pub(super) fn log_difference(before: &[Condition], after: &[Condition]) {
-    let is_new = |condition: &&Condition| before.binary_search(condition).is_err();
-    let is_gone = |condition: &&Condition| after.binary_search(condition).is_err();
-    for new in after.iter().filter(is_new).take(LINES_MAX) {
+/// Logs each condition once when it comes and once when it goes.
+pub(super) fn log_difference(gone: &[Condition], came: &[Condition]) {
+    for new in came.iter().take(LINES_MAX) {
         tracing::warn!(
             object = %new.object,
             field = %new.field,
@@ -20,7 +18,7 @@ pub(super) fn log_difference(before: &[Condition], after: &[Condition]) {
             "condition"
         );
     }
-    for gone in before.iter().filter(is_gone).take(LINES_MAX) {
+    for gone in gone.iter().take(LINES_MAX) {
         tracing::info!(
             object = %gone.object,
             field = %gone.field,
@@ -28,11 +26,7 @@ pub(super) fn log_difference(before: &[Condition], after: &[Condition]) {
             "condition is gone"
         );
     }
-    let more = after
-        .iter()
-        .filter(is_new)
-        .count()
-        .saturating_sub(LINES_MAX);
+    let more = came.len().saturating_sub(LINES_MAX);
     if more > 0 {
         tracing::warn!(
             more,

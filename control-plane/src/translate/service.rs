@@ -4,6 +4,7 @@
 //! found: then the backend is without endpoints. Each Service port is resolved once, however many rules name it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
 use tiergate_data_plane::table::{BackendName, Endpoint, Protocol};
@@ -18,13 +19,16 @@ use crate::scope::ObjectName;
 /// The Service ports that are named, as they are found.
 pub(super) struct Services<'a> {
     objects: &'a Objects,
-    /// The slices of each Service, by its namespace and its name, in the order of their names.
-    slices: BTreeMap<&'a str, BTreeMap<&'a str, Vec<NamedSlice<'a>>>>,
-    backends: BTreeMap<BackendName, Backend>,
-    conditions: Vec<Condition>,
+    backends: BTreeMap<BackendName, Resolved>,
 }
 
-type NamedSlice<'a> = (&'a ObjectName, &'a EndpointSlice);
+/// A Service port as it is found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Resolved {
+    pub(super) backend: Backend,
+    /// What is wrong with the Service or its slices.
+    pub(super) conditions: Vec<Condition>,
+}
 
 /// Why a backend has no Service port.
 pub(super) struct Problem {
@@ -40,24 +44,19 @@ enum PortName<'a> {
     Name(&'a str),
 }
 
+/// The type of Services that stand for a name in DNS.
+pub(super) const EXTERNAL_NAME: &str = "ExternalName";
+
+/// Begins the name of a port that could be taken for a number.
+const NUMERIC_NAME: &str = "name:";
+
 // === impl Services ===
 
 impl<'a> Services<'a> {
     pub(super) fn new(objects: &'a Objects) -> Self {
-        let mut slices: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
-        for (name, slice) in objects.endpoint_slices() {
-            slices
-                .entry(name.namespace.as_str())
-                .or_default()
-                .entry(slice.service.as_str())
-                .or_default()
-                .push((name, &**slice));
-        }
         Self {
             objects,
-            slices,
             backends: BTreeMap::new(),
-            conditions: Vec::new(),
         }
     }
 
@@ -101,9 +100,9 @@ impl<'a> Services<'a> {
         self.service(&service.namespace, &named).0
     }
 
-    /// All backends that were named, and what is wrong with Services and slices.
-    pub(super) fn finish(self) -> (BTreeMap<BackendName, Backend>, Vec<Condition>) {
-        (self.backends, self.conditions)
+    /// All backends that were named.
+    pub(super) fn finish(self) -> BTreeMap<BackendName, Resolved> {
+        self.backends
     }
 
     fn service(
@@ -111,71 +110,29 @@ impl<'a> Services<'a> {
         namespace: &str,
         named: &IngressServiceBackend,
     ) -> (BackendName, Option<Problem>) {
-        let port = named.port.as_ref();
-        let number = port
-            .and_then(|port| port.number)
-            .filter(|&number| number != 0);
-        let name = port
-            .and_then(|port| port.name.as_deref())
-            .filter(|name| !name.is_empty());
-        let port = match (number, name) {
-            (Some(number), None) => PortName::Number(number),
-            (None, Some(name)) => PortName::Name(name),
-            (None, None) | (Some(_), Some(_)) => {
-                let problem = Problem {
-                    field: "service.port",
-                    reason: Reason::InvalidBackend,
-                    message: "a port needs either a name or a number".to_owned(),
-                };
-                return (
-                    self.without_endpoints(namespace, &named.name, ""),
-                    Some(problem),
-                );
-            }
+        let Some(port) = PortName::of(named) else {
+            let problem = Problem {
+                field: "service.port",
+                reason: Reason::InvalidBackend,
+                message: "a port needs either a name or a number".to_owned(),
+            };
+            return (
+                self.without_endpoints(namespace, &named.name, ""),
+                Some(problem),
+            );
         };
-        let text = match port {
-            PortName::Number(number) => number.to_string(),
-            PortName::Name(name) => name.to_owned(),
-        };
-        let object = ObjectName::new(namespace, &*named.name);
-        let found = match self.objects.services().get(&object) {
-            Some(service) if self.has_no_endpoints_by_type(&object, service) => Err(Problem {
-                field: "service.name",
-                reason: Reason::ServiceTypeUnsupported,
-                message: format!(
-                    "Service {object} is of type ExternalName, which has no endpoints"
-                ),
-            }),
-            Some(service) => find_port(&object, service, &port),
-            None => Err(Problem {
-                field: "service.name",
-                reason: Reason::ServiceNotFound,
-                message: format!("there is no Service {object}"),
-            }),
-        };
-        match found {
-            Ok(port) => {
-                let name = backend_name(namespace, &named.name, &text);
-                self.resolve(&object, port, &name);
+        let name = backend_name(namespace, &named.name, &port.to_string());
+        match resolve(self.objects, &name, &port) {
+            Ok((position, port)) => {
+                let (objects, found) = (self.objects, self.backends.entry(name.clone()));
+                found.or_insert_with(|| resolved(objects, &name, position, port));
                 (name, None)
             }
             Err(problem) => {
-                let name = self.without_endpoints(namespace, &named.name, &text);
+                self.backends.entry(name.clone()).or_default();
                 (name, Some(problem))
             }
         }
-    }
-
-    /// ExternalName: a name in DNS in place of endpoints. Somebody may still have made slices for it.
-    fn has_no_endpoints_by_type(&self, name: &ObjectName, service: &Service) -> bool {
-        service.service_type == "ExternalName" && self.slices_of(name).is_empty()
-    }
-
-    fn slices_of(&self, service: &ObjectName) -> &[NamedSlice<'a>] {
-        self.slices
-            .get(&*service.namespace)
-            .and_then(|of_namespace| of_namespace.get(&*service.name))
-            .map_or(&[][..], Vec::as_slice)
     }
 
     fn without_endpoints(&mut self, namespace: &str, service: &str, port: &str) -> BackendName {
@@ -183,37 +140,130 @@ impl<'a> Services<'a> {
         self.backends.entry(name.clone()).or_default();
         name
     }
+}
 
-    /// Finds protocol and endpoints, once for each name.
-    fn resolve(
-        &mut self,
-        object: &ObjectName,
-        (position, port): (usize, &ServicePort),
-        name: &BackendName,
-    ) {
-        if self.backends.contains_key(name) {
-            return;
+/// The name of what a rule of this namespace names: all that [`Services`] finds is found by it.
+pub(super) fn name(namespace: &str, named: &IngressBackend) -> BackendName {
+    match (&named.service, &named.resource) {
+        (Some(service), _) => {
+            let port = PortName::of(service).map(|port| port.to_string());
+            backend_name(namespace, &service.name, &port.unwrap_or_default())
         }
-        let protocol = protocol(port.app_protocol.as_deref()).unwrap_or_else(|message| {
-            self.conditions.push(Condition {
-                object: ObjectReference {
-                    kind: Kind::Service,
-                    name: object.clone(),
-                },
-                field: format!("spec.ports[{position}].appProtocol"),
-                reason: Reason::AppProtocolUnsupported,
-                message,
-            });
-            Protocol::Http1
+        (None, Some(resource)) => {
+            let shown = format!("{}/{}", resource.kind, resource.name);
+            backend_name(namespace, &shown, "")
+        }
+        (None, None) => backend_name(namespace, "", ""),
+    }
+}
+
+/// What is behind a name at present.
+pub(super) fn find(objects: &Objects, name: &BackendName) -> Resolved {
+    let found = PortName::parse(&name.port).map(|port| resolve(objects, name, &port));
+    match found {
+        Some(Ok((position, port))) => resolved(objects, name, position, port),
+        Some(Err(_)) | None => Resolved::default(),
+    }
+}
+
+/// The Service of a backend.
+pub(super) fn object(name: &BackendName) -> ObjectName {
+    ObjectName::new(&*name.namespace, &*name.service)
+}
+
+fn resolve<'o>(
+    objects: &'o Objects,
+    name: &BackendName,
+    port: &PortName<'_>,
+) -> Result<(usize, &'o ServicePort), Problem> {
+    let object = object(name);
+    match objects.services().get(&object) {
+        Some(service) if has_no_endpoints_by_type(objects, &object, service) => Err(Problem {
+            field: "service.name",
+            reason: Reason::ServiceTypeUnsupported,
+            message: format!("Service {object} is of type ExternalName, which has no endpoints"),
+        }),
+        Some(service) => find_port(&object, service, port),
+        None => Err(Problem {
+            field: "service.name",
+            reason: Reason::ServiceNotFound,
+            message: format!("there is no Service {object}"),
+        }),
+    }
+}
+
+/// ExternalName: a name in DNS in place of endpoints. Somebody may still have made slices for it.
+fn has_no_endpoints_by_type(objects: &Objects, name: &ObjectName, service: &Service) -> bool {
+    service.service_type == EXTERNAL_NAME && objects.slices_of(name).next().is_none()
+}
+
+/// Finds protocol and endpoints.
+fn resolved(
+    objects: &Objects,
+    name: &BackendName,
+    position: usize,
+    port: &ServicePort,
+) -> Resolved {
+    let object = object(name);
+    let mut conditions = Vec::new();
+    let protocol = protocol(port.app_protocol.as_deref()).unwrap_or_else(|message| {
+        conditions.push(Condition {
+            object: ObjectReference {
+                kind: Kind::Service,
+                name: object.clone(),
+            },
+            field: format!("spec.ports[{position}].appProtocol"),
+            reason: Reason::AppProtocolUnsupported,
+            message,
         });
-        let mut conditions = Vec::new();
-        let endpoints = endpoints(port, self.slices_of(object), &mut conditions);
-        self.conditions.extend(conditions);
-        let backend = Backend {
-            protocol,
-            endpoints,
-        };
-        self.backends.insert(name.clone(), backend);
+        Protocol::Http1
+    });
+    let endpoints = endpoints(port, objects.slices_of(&object), &mut conditions);
+    let backend = Backend {
+        protocol,
+        endpoints,
+    };
+    Resolved {
+        backend,
+        conditions,
+    }
+}
+
+// === impl PortName ===
+
+impl<'a> PortName<'a> {
+    fn of(named: &'a IngressServiceBackend) -> Option<Self> {
+        let port = named.port.as_ref()?;
+        let number = port.number.filter(|&number| number != 0);
+        let name = port.name.as_deref().filter(|name| !name.is_empty());
+        match (number, name) {
+            (Some(number), None) => Some(Self::Number(number)),
+            (None, Some(name)) => Some(Self::Name(name)),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// The other way round: of [`fmt::Display`].
+    fn parse(text: &'a str) -> Option<Self> {
+        match text.strip_prefix(NUMERIC_NAME) {
+            Some(name) => Some(Self::Name(name)),
+            None if text.is_empty() => None,
+            None => Some(text.parse().map_or(Self::Name(text), Self::Number)),
+        }
+    }
+}
+
+/// A name that reads like a number is shown as one that cannot be: Kubernetes lets no port have it, and it must not be taken
+/// for the number.
+impl fmt::Display for PortName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) if name.starts_with(NUMERIC_NAME) || name.parse::<i32>().is_ok() => {
+                write!(f, "{NUMERIC_NAME}{name}")
+            }
+            Self::Name(name) => f.write_str(name),
+        }
     }
 }
 
@@ -296,13 +346,13 @@ fn protocol(app_protocol: Option<&str>) -> Result<Protocol, String> {
 }
 
 /// The ready endpoints of all slices; when there is none, those that still serve while they end.
-fn endpoints(
+fn endpoints<'o>(
     port: &ServicePort,
-    slices: &[NamedSlice<'_>],
+    slices: impl Iterator<Item = (&'o ObjectName, &'o EndpointSlice)>,
     conditions: &mut Vec<Condition>,
 ) -> Endpoints {
     let mut found: Vec<(Readiness, &SliceEndpoint, Endpoint)> = Vec::new();
-    for &(name, slice) in slices {
+    for (name, slice) in slices {
         let Some(slice_port) = slice.ports.iter().find(|other| other.name == port.name) else {
             continue;
         };

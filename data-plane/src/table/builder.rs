@@ -164,8 +164,9 @@ impl TableBuilder {
         self.table.certificates = certificates;
     }
 
-    /// Sets the certificate of a host, or takes it away. For [`HostPattern::Any`], the one for every other name.
-    pub fn certificate(&mut self, host: &HostPattern, certificate: Option<Certificate>) {
+    /// Sets the certificate of a host, or takes it away. For [`HostPattern::Any`], the one for every other name. Tells whether
+    /// that changed anything.
+    pub fn certificate(&mut self, host: &HostPattern, certificate: Option<Certificate>) -> bool {
         let Certificates {
             exact,
             wildcard,
@@ -175,19 +176,21 @@ impl TableBuilder {
             HostPattern::Exact(name) => (exact, name),
             HostPattern::Wildcard(parent) => (wildcard, parent),
             HostPattern::Any => {
-                self.is_changed |= *default != certificate;
+                let is_changed = *default != certificate;
+                self.is_changed |= is_changed;
                 *default = certificate;
-                return;
+                return is_changed;
             }
         };
         if hosts.get(name.as_str()) == certificate.as_ref() {
-            return;
+            return false;
         }
         self.is_changed = true;
         match certificate {
             Some(certificate) => hosts.insert(name, certificate),
             None => hosts.remove(name),
         };
+        true
     }
 
     /// Takes out the routes that have no path, and the backends that lost their last route.
@@ -222,6 +225,12 @@ impl TableBuilder {
             }
         }
         is_changed.then(|| self.table.clone())
+    }
+
+    /// The table as it is now.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        self.table.clone()
     }
 
     /// The finished table.

@@ -22,6 +22,7 @@ mod backoff;
 mod metrics;
 mod patience;
 mod rights;
+mod slim;
 mod source;
 mod trouble;
 
@@ -42,6 +43,7 @@ use crate::scope::{Scope, Secrets};
 pub(crate) use backoff::{Backoff, DELAY_MAX};
 pub(crate) use metrics::Metrics;
 pub(crate) use rights::{Asked, Verb};
+use slim::Slim;
 use source::Source;
 pub(crate) use trouble::{Reason, Subject, Trouble, Troubles};
 
@@ -91,21 +93,24 @@ pub(crate) fn start(client: &kube::Client, scope: &Scope, seed: u64, sinks: &Sin
         let client = client.clone();
         match kind {
             Kind::Ingress => {
-                tasks.spawn(source.run(namespaced::<networking::v1::Ingress>(client, namespace)));
+                tasks.spawn(source.run(namespaced::<Slim<networking::v1::Ingress>>(
+                    client, namespace,
+                )));
             }
             Kind::IngressClass => {
-                tasks.spawn(source.run(of_cluster::<networking::v1::IngressClass>(client)));
+                tasks.spawn(source.run(of_cluster::<Slim<networking::v1::IngressClass>>(client)));
             }
             Kind::Service => {
-                tasks.spawn(source.run(namespaced::<core::v1::Service>(client, namespace)));
+                tasks.spawn(source.run(namespaced::<Slim<core::v1::Service>>(client, namespace)));
             }
             Kind::EndpointSlice => {
-                let api = namespaced::<discovery::v1::EndpointSlice>(client, namespace);
+                let api = namespaced::<Slim<discovery::v1::EndpointSlice>>(client, namespace);
                 tasks.spawn(source.run(api));
             }
             Kind::Secret => match scope.secrets {
                 Secrets::Watched => {
-                    tasks.spawn(source.run(namespaced::<core::v1::Secret>(client, namespace)));
+                    tasks
+                        .spawn(source.run(namespaced::<Slim<core::v1::Secret>>(client, namespace)));
                 }
                 Secrets::ByName { .. } => {}
             },

@@ -5,8 +5,10 @@
 //! whose part cannot differ. Ingresses have to do with each other by the hosts that they name, so a part is a set of Ingresses
 //! that share no host with the others; endpoints change the backends of their Service, and no host.
 
+mod findings;
+mod index;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
@@ -17,31 +19,19 @@ use super::secret::Wanted;
 use super::service::{self, EXTERNAL_NAME, Resolved};
 use super::{Part, is_ours, part};
 use crate::compile::{add, table_backend};
-use crate::model::host;
-use crate::model::path::PathPattern;
-use crate::model::tenant::Tenant;
 use crate::objects::ingress::Ingress;
 use crate::objects::{Changes, Kind, Objects};
 use crate::scope::{ObjectName, Scope, Secrets};
+use findings::{Findings, Source};
+use index::{Index, names};
 
 /// Ingresses that are ours, and the table that was made of them.
 #[derive(Debug)]
 pub struct Increment {
     builder: TableBuilder,
-    ours: BTreeMap<Arc<ObjectName>, Arc<Ingress>>,
-    /// How many of them each namespace has.
-    namespaces: BTreeMap<String, usize>,
-    /// Who names a host.
-    hosts: BTreeSet<(HostPattern, Arc<ObjectName>)>,
-    /// Who names a Service port.
-    backends: BTreeSet<(BackendName, Arc<ObjectName>)>,
-    /// Who names a Secret.
-    secrets: BTreeSet<(ObjectName, Arc<ObjectName>)>,
+    index: Index,
     default_backend: Option<BackendName>,
-    /// What is wrong, by where it was found.
-    found: BTreeMap<Source, Vec<Condition>>,
-    /// The same, with how often it was found.
-    conditions: BTreeMap<Condition, usize>,
+    findings: Findings,
     wanted: Wanted,
     is_first: bool,
 }
@@ -61,21 +51,6 @@ pub struct Outcome {
     pub ingresses_changed: bool,
 }
 
-/// Where a condition was found.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Ingress(Arc<ObjectName>),
-    Backend(BackendName),
-    Scope,
-}
-
-/// What an Ingress names.
-struct Names {
-    hosts: BTreeSet<HostPattern>,
-    backends: BTreeSet<BackendName>,
-    secrets: BTreeSet<ObjectName>,
-}
-
 /// What must be made anew.
 #[derive(Default)]
 struct Dirty {
@@ -93,14 +68,9 @@ impl Increment {
     pub fn new(key: HashKey) -> Self {
         Self {
             builder: TableBuilder::keyed(key),
-            ours: BTreeMap::new(),
-            namespaces: BTreeMap::new(),
-            hosts: BTreeSet::new(),
-            backends: BTreeSet::new(),
-            secrets: BTreeSet::new(),
+            index: Index::default(),
             default_backend: None,
-            found: BTreeMap::new(),
-            conditions: BTreeMap::new(),
+            findings: Findings::default(),
             wanted: Wanted::default(),
             is_first: true,
         }
@@ -114,15 +84,18 @@ impl Increment {
             dirty = self.all(objects);
             self.close(objects, scope, &mut dirty);
         }
-        let mut seen = BTreeMap::new();
-        self.index(objects, scope, &dirty, &mut seen);
+        let mut unnamed = BTreeSet::new();
+        for name in &dirty.ingresses {
+            let now = our(objects, scope, name);
+            unnamed.extend(self.index.set(name, now));
+        }
         let names = dirty.ingresses.iter().map(|name| &**name);
         let part = part(objects, scope, names);
         let certificates_changed = self.replace(&dirty.hosts, &part);
-        self.judge(objects, &dirty, part, &mut seen);
+        self.judge(objects, &dirty, part, unnamed);
         self.builder.sweep();
         self.is_first = false;
-        let (came, gone) = self.difference(seen);
+        let (came, gone) = self.findings.difference();
         Outcome {
             table: self.builder.next_table(),
             came,
@@ -140,18 +113,18 @@ impl Increment {
 
     /// Everything that is wrong, in order, each once.
     pub fn conditions(&self) -> impl ExactSizeIterator<Item = &Condition> {
-        self.conditions.keys()
+        self.findings.conditions()
     }
 
     /// The Ingresses that are ours, served or not.
     pub fn ingresses(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
-        self.ours.keys().map(|name| &**name)
+        self.index.ingresses().map(|name| &**name)
     }
 
     /// How many of them each namespace has.
     #[must_use]
     pub fn namespaces(&self) -> &BTreeMap<String, usize> {
-        &self.namespaces
+        self.index.namespaces()
     }
 
     /// The Secrets that a tier which reads them by their names wants.
@@ -174,9 +147,9 @@ impl Increment {
                 }
                 Kind::Service => {
                     dirty.services.insert(name.clone());
-                    dirty.ingresses.extend(self.who_names_service(name));
+                    dirty.ingresses.extend(self.index.who_names_service(name));
                 }
-                Kind::Secret => dirty.ingresses.extend(self.who_names_secret(name)),
+                Kind::Secret => dirty.ingresses.extend(self.index.who_names_secret(name)),
                 Kind::IngressClass | Kind::EndpointSlice => {}
             }
         }
@@ -185,7 +158,7 @@ impl Increment {
             let service = objects.services().get(name);
             if service.is_some_and(|service| service.service_type == EXTERNAL_NAME) {
                 // Whether there are slices decides what is wrong with the rules.
-                dirty.ingresses.extend(self.who_names_service(name));
+                dirty.ingresses.extend(self.index.who_names_service(name));
             }
         }
         dirty
@@ -203,7 +176,7 @@ impl Increment {
             return false;
         };
         let has_tls = |name: &Arc<ObjectName>| {
-            let (before, now) = (self.ours.get(name), objects.ingresses().get(&**name));
+            let (before, now) = (self.index.get(name), objects.ingresses().get(&**name));
             before
                 .into_iter()
                 .chain(now)
@@ -215,12 +188,15 @@ impl Increment {
 
     fn all(&self, objects: &Objects) -> Dirty {
         let now = objects.ingresses().keys();
-        let known = |name: &ObjectName| match self.ours.get_key_value(name) {
-            Some((known, _)) => Arc::clone(known),
+        let known = |name: &ObjectName| match self.index.name(name) {
+            Some(known) => Arc::clone(known),
             None => Arc::new(name.clone()),
         };
         Dirty {
-            ingresses: now.map(known).chain(self.ours.keys().cloned()).collect(),
+            ingresses: now
+                .map(known)
+                .chain(self.index.ingresses().cloned())
+                .collect(),
             is_all: true,
             ..Dirty::default()
         }
@@ -230,7 +206,7 @@ impl Increment {
     fn close(&self, objects: &Objects, scope: &Scope, dirty: &mut Dirty) {
         let mut unseen: Vec<Arc<ObjectName>> = dirty.ingresses.iter().cloned().collect();
         while let Some(name) = unseen.pop() {
-            let before = self.ours.get(&name);
+            let before = self.index.get(&name);
             let now = our(objects, scope, &name);
             let now = now.filter(|now| before.is_none_or(|before| !Arc::ptr_eq(now, before)));
             for ingress in before.into_iter().chain(now) {
@@ -238,61 +214,14 @@ impl Increment {
                     if !dirty.hosts.insert(host.clone()) {
                         continue;
                     }
-                    for other in following(&self.hosts, &host, |entry| &entry.0) {
-                        if dirty.ingresses.insert(Arc::clone(&other.1)) {
-                            unseen.push(Arc::clone(&other.1));
+                    for other in self.index.who_names_host(&host) {
+                        if dirty.ingresses.insert(Arc::clone(other)) {
+                            unseen.push(Arc::clone(other));
                         }
                     }
                 }
             }
         }
-    }
-
-    /// Notes who names what now.
-    fn index(
-        &mut self,
-        objects: &Objects,
-        scope: &Scope,
-        dirty: &Dirty,
-        seen: &mut BTreeMap<Condition, bool>,
-    ) {
-        for id in &dirty.ingresses {
-            let now = our(objects, scope, id);
-            let before = self.ours.get(id);
-            if let (Some(now), Some(before)) = (now, before)
-                && Arc::ptr_eq(now, before)
-            {
-                continue;
-            }
-            if let Some(before) = self.ours.remove(id) {
-                if let Some(count) = self.namespaces.get_mut(&id.namespace) {
-                    *count -= 1;
-                }
-                let names = names(id, &before);
-                for host in names.hosts {
-                    self.hosts.remove(&(host, Arc::clone(id)));
-                }
-                for backend in names.backends {
-                    self.backends.remove(&(backend.clone(), Arc::clone(id)));
-                    self.forget(&backend, seen);
-                }
-                for secret in names.secrets {
-                    self.secrets.remove(&(secret, Arc::clone(id)));
-                }
-            }
-            let Some(now) = now else { continue };
-            *self.namespaces.entry(id.namespace.clone()).or_default() += 1;
-            let names = names(id, now);
-            let with_id = |host: HostPattern| (host, Arc::clone(id));
-            self.hosts.extend(names.hosts.into_iter().map(with_id));
-            let with_id = |backend: BackendName| (backend, Arc::clone(id));
-            self.backends
-                .extend(names.backends.into_iter().map(with_id));
-            let with_id = |secret: ObjectName| (secret, Arc::clone(id));
-            self.secrets.extend(names.secrets.into_iter().map(with_id));
-            self.ours.insert(Arc::clone(id), Arc::clone(now));
-        }
-        self.namespaces.retain(|_, count| *count > 0);
     }
 
     /// Puts a part in the place of all that its hosts had. Tells whether that changes a certificate.
@@ -324,19 +253,23 @@ impl Increment {
         objects: &Objects,
         dirty: &Dirty,
         part: Part,
-        seen: &mut BTreeMap<Condition, bool>,
+        unnamed: BTreeSet<BackendName>,
     ) {
         let default = part
             .model
             .default_backend
             .as_ref()
             .map(|(name, _)| name.clone());
-        if let Some(before) = std::mem::replace(&mut self.default_backend, default) {
-            self.forget(&before, seen);
+        let before = std::mem::replace(&mut self.default_backend, default);
+        for name in unnamed.into_iter().chain(before) {
+            // Of a Service port that nobody names any more nothing is wrong.
+            if !self.index.is_named(&name) {
+                self.findings.note(Source::Backend(name), Vec::new());
+            }
         }
         let mut resolved = part.backends;
         for service in &dirty.services {
-            for name in self.names_of(service) {
+            for name in self.index.names_of(service) {
                 resolved
                     .entry(name)
                     .or_insert_with_key(|name| service::find(objects, name));
@@ -351,7 +284,7 @@ impl Increment {
         ) in resolved
         {
             self.builder.replace_backend(table_backend(&name, &backend));
-            self.note(Source::Backend(name), conditions, seen);
+            self.findings.note(Source::Backend(name), conditions);
         }
         let mut of_ingresses: BTreeMap<Arc<ObjectName>, Vec<Condition>> = dirty
             .ingresses
@@ -367,166 +300,19 @@ impl Increment {
             of_ingress.unwrap_or(&mut of_scope).push(condition);
         }
         for (name, conditions) in of_ingresses {
-            self.note(Source::Ingress(name), conditions, seen);
+            self.findings.note(Source::Ingress(name), conditions);
         }
-        self.note(Source::Scope, of_scope, seen);
+        self.findings.note(Source::Scope, of_scope);
         if dirty.is_all {
             self.wanted = part.secrets;
         }
     }
-
-    fn note(
-        &mut self,
-        source: Source,
-        mut conditions: Vec<Condition>,
-        seen: &mut BTreeMap<Condition, bool>,
-    ) {
-        conditions.sort();
-        conditions.dedup();
-        let before = if conditions.is_empty() {
-            self.found.remove(&source)
-        } else {
-            self.found.insert(source.clone(), conditions)
-        };
-        for condition in self.found.get(&source).into_iter().flatten() {
-            let count = self.conditions.entry(condition.clone()).or_default();
-            seen.entry(condition.clone()).or_insert(*count > 0);
-            *count += 1;
-        }
-        for condition in before.into_iter().flatten() {
-            if let Some(count) = self.conditions.get_mut(&condition) {
-                *count -= 1;
-                if *count == 0 {
-                    self.conditions.remove(&condition);
-                }
-                seen.entry(condition).or_insert(true);
-            }
-        }
-    }
-
-    /// Of a Service port that nobody names any more nothing is wrong.
-    fn forget(&mut self, backend: &BackendName, seen: &mut BTreeMap<Condition, bool>) {
-        let is_named = following(&self.backends, backend, |entry| &entry.0)
-            .next()
-            .is_some();
-        if !is_named && self.default_backend.as_ref() != Some(backend) {
-            self.note(Source::Backend(backend.clone()), Vec::new(), seen);
-        }
-    }
-
-    /// What came and what is gone of the conditions that were touched.
-    fn difference(&self, seen: BTreeMap<Condition, bool>) -> (Vec<Condition>, Vec<Condition>) {
-        let (mut came, mut gone) = (Vec::new(), Vec::new());
-        for (condition, was_there) in seen {
-            match (was_there, self.conditions.contains_key(&condition)) {
-                (false, true) => came.push(condition),
-                (true, false) => gone.push(condition),
-                (false, false) | (true, true) => {}
-            }
-        }
-        (came, gone)
-    }
-
-    fn who_names_service(&self, service: &ObjectName) -> Vec<Arc<ObjectName>> {
-        let first = backend_of(service, "");
-        self.backends
-            .range((first, Arc::default())..)
-            .take_while(|(name, _)| is_of(name, service))
-            .map(|(_, ingress)| Arc::clone(ingress))
-            .collect()
-    }
-
-    fn who_names_secret(&self, secret: &ObjectName) -> Vec<Arc<ObjectName>> {
-        let entries = following(&self.secrets, secret, |entry| &entry.0);
-        entries.map(|(_, ingress)| Arc::clone(ingress)).collect()
-    }
-
-    /// The names of a Service's ports, each once, however many Ingresses name it.
-    fn names_of(&self, service: &ObjectName) -> Vec<BackendName> {
-        let mut names = Vec::new();
-        let mut from = Bound::Included((backend_of(service, ""), Arc::default()));
-        while let Some((name, _)) = self.backends.range((from, Bound::Unbounded)).next() {
-            if !is_of(name, service) {
-                break;
-            }
-            names.push(name.clone());
-            let next = backend_of(service, &format!("{}\0", name.port));
-            from = Bound::Included((next, Arc::default()));
-        }
-        names
-    }
-}
-
-/// The entries of a set of pairs that begin with this.
-fn following<'s, K: Ord + Clone>(
-    set: &'s BTreeSet<(K, Arc<ObjectName>)>,
-    first: &K,
-    key: impl Fn(&'s (K, Arc<ObjectName>)) -> &'s K + 's,
-) -> impl Iterator<Item = &'s (K, Arc<ObjectName>)> {
-    let wanted = first.clone();
-    set.range((first.clone(), Arc::default())..)
-        .take_while(move |entry| *key(entry) == wanted)
-}
-
-fn backend_of(service: &ObjectName, port: &str) -> BackendName {
-    BackendName {
-        namespace: service.namespace.as_str().into(),
-        service: service.name.as_str().into(),
-        port: port.into(),
-    }
-}
-
-fn is_of(name: &BackendName, service: &ObjectName) -> bool {
-    *name.namespace == *service.namespace && *name.service == *service.name
 }
 
 /// The Ingress of this name, when it is ours.
 fn our<'o>(objects: &'o Objects, scope: &Scope, name: &ObjectName) -> Option<&'o Arc<Ingress>> {
     let ingress = objects.ingresses().get(name)?;
     is_ours(name, ingress, objects, scope).then_some(ingress)
-}
-
-/// What an Ingress names, as far as the translation of it gets there.
-fn names(name: &ObjectName, ingress: &Ingress) -> Names {
-    let mut names = Names {
-        hosts: BTreeSet::new(),
-        backends: BTreeSet::new(),
-        secrets: BTreeSet::new(),
-    };
-    let namespace = &*name.namespace;
-    if Tenant::try_from(namespace).is_err() {
-        return names;
-    }
-    let spec = &ingress.spec;
-    for rule in spec.rules.iter().flatten() {
-        let Ok(host) = host::pattern(rule.host.as_deref().unwrap_or_default()) else {
-            continue;
-        };
-        names.hosts.insert(host);
-        for path in rule.http.iter().flat_map(|http| &http.paths) {
-            let text = path.path.as_deref().unwrap_or_default();
-            if PathPattern::try_from((&*path.path_type, text)).is_ok() {
-                names
-                    .backends
-                    .insert(service::name(namespace, &path.backend));
-            }
-        }
-    }
-    if let Some(backend) = &spec.default_backend {
-        names.hosts.insert(HostPattern::Any);
-        names.backends.insert(service::name(namespace, backend));
-    }
-    for tls in spec.tls.iter().flatten() {
-        let hosts = tls.hosts.iter().flatten();
-        names
-            .hosts
-            .extend(hosts.filter_map(|host| host::pattern(host).ok()));
-        let secret = tls.secret_name.iter().filter(|secret| !secret.is_empty());
-        names
-            .secrets
-            .extend(secret.map(|secret| ObjectName::new(namespace, &**secret)));
-    }
-    names
 }
 
 #[cfg(test)]

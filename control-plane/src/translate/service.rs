@@ -3,8 +3,9 @@
 //! In: a backend of an Ingress. Out: its name, the [`Backend`] behind that name, and a [`Problem`] when there is none to be
 //! found: then the backend is without endpoints. Each Service port is resolved once, however many rules name it.
 
+mod port;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
 use tiergate_data_plane::table::{BackendName, Endpoint, Protocol};
@@ -15,6 +16,7 @@ use crate::objects::endpoint_slice::{EndpointSlice, Readiness, SliceEndpoint};
 use crate::objects::service::{Service, ServicePort, Target};
 use crate::objects::{Kind, Objects};
 use crate::scope::ObjectName;
+use port::PortName;
 
 /// The Service ports that are named, as they are found.
 pub(super) struct Services<'a> {
@@ -38,17 +40,8 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
-/// A port as an Ingress names it.
-enum PortName<'a> {
-    Number(i32),
-    Name(&'a str),
-}
-
 /// The type of Services that stand for a name in DNS.
 pub(super) const EXTERNAL_NAME: &str = "ExternalName";
-
-/// Begins the name of a port that could be taken for a number.
-const NUMERIC_NAME: &str = "name:";
 
 // === impl Services ===
 
@@ -226,44 +219,6 @@ fn resolved(
     Resolved {
         backend,
         conditions,
-    }
-}
-
-// === impl PortName ===
-
-impl<'a> PortName<'a> {
-    fn of(named: &'a IngressServiceBackend) -> Option<Self> {
-        let port = named.port.as_ref()?;
-        let number = port.number.filter(|&number| number != 0);
-        let name = port.name.as_deref().filter(|name| !name.is_empty());
-        match (number, name) {
-            (Some(number), None) => Some(Self::Number(number)),
-            (None, Some(name)) => Some(Self::Name(name)),
-            (None, None) | (Some(_), Some(_)) => None,
-        }
-    }
-
-    /// The other way round: of [`fmt::Display`].
-    fn parse(text: &'a str) -> Option<Self> {
-        match text.strip_prefix(NUMERIC_NAME) {
-            Some(name) => Some(Self::Name(name)),
-            None if text.is_empty() => None,
-            None => Some(text.parse().map_or(Self::Name(text), Self::Number)),
-        }
-    }
-}
-
-/// A name that reads like a number is shown as one that cannot be: Kubernetes lets no port have it, and it must not be taken
-/// for the number.
-impl fmt::Display for PortName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Name(name) if name.starts_with(NUMERIC_NAME) || name.parse::<i32>().is_ok() => {
-                write!(f, "{NUMERIC_NAME}{name}")
-            }
-            Self::Name(name) => f.write_str(name),
-        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! chosen once: by ALPN under TLS, by the HTTP/2 preface otherwise; after that nothing else is spoken.
 //!
 //! `pulse` knows what the connection waits for, `watch` ends it when that takes too long, `io` is its stream, `sniff`
-//! finds the preface, `rest` waits for the next request without buffers, `tunnel` goes on after an upgrade.
+//! finds the preface, `bounds` says what an HTTP/2 connection may hold, `rest` waits for the next request without buffers,
+//! `tunnel` goes on after an upgrade.
 //!
 //! A client that closes its side while it waits for an answer is taken to be gone (`half_close(false)`), so that work for
 //! nobody ends.
 
+mod bounds;
 mod io;
 pub(crate) mod pulse;
 mod rest;
@@ -41,18 +43,13 @@ use crate::net::Net;
 use crate::proxy;
 use crate::upstream::LocalExecutor;
 use crate::worker::Context;
+use bounds::Bounds;
 use io::{ClientIo, Shutdown};
 use pulse::{Busy, Expired, Pulse};
 use tunnel::Tunnel;
 use watch::{Seen, Watch};
 
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
-/// Streams that the client reset and we have not yet let go of; more is an attack (CVE-2023-44487).
-const RESET_STREAMS_MAX: usize = 20;
-/// Streams that we reset because of the client's errors; more is an attack.
-const ERROR_STREAMS_MAX: usize = 256;
 /// How often a silent HTTP/2 client with requests is asked whether it lives, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -276,14 +273,15 @@ impl<N: Net> Session<N> {
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
             answer(session.clone(), request.map(Incoming::Http2))
         });
+        let bounds = Bounds::new(self.client.is_trusted, limits.streams_max);
         let connection = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-            .max_local_error_reset_streams(ERROR_STREAMS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_pending_accept_reset_streams(bounds.reset_streams_max)
+            .max_local_error_reset_streams(bounds.error_streams_max)
+            .initial_stream_window_size(bounds::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(bounds.window_bytes)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)

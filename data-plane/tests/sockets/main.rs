@@ -21,6 +21,7 @@ mod limits;
 mod limits_descriptors;
 mod link;
 mod link_fallback;
+mod link_pair;
 mod metrics;
 mod panics;
 mod rest;

@@ -212,3 +212,78 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedIo<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    /// A server that sends its SETTINGS, answers so many PINGs, and falls silent.
+    async fn silent_after(mut stream: DuplexStream, pings: usize, seen: Rc<Cell<usize>>) {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).await.expect("a preface");
+        stream
+            .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+            .await
+            .expect("sent");
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            stream.read_exact(&mut payload).await.expect("a payload");
+            let is_ping = head[3] == 6 && head[4] == 0;
+            if is_ping {
+                seen.set(seen.get() + 1);
+            }
+            if is_ping && seen.get() <= pings {
+                head[4] = 1;
+                stream
+                    .write_all(&[&head, &payload[..]].concat())
+                    .await
+                    .expect("sent");
+            }
+        }
+    }
+
+    /// How long a connection with a request lived, and how many PINGs were sent.
+    async fn life(pings_answered: usize) -> (Option<u64>, usize) {
+        let (ours, theirs) = tokio::io::duplex(100_000);
+        let seen = Rc::new(Cell::new(0));
+        tokio::task::spawn_local(silent_after(theirs, pings_answered, seen.clone()));
+        let io = CountedIo::new(ours);
+        let bytes_read = io.bytes_read();
+        let handshake = h2::client::Builder::new()
+            .initial_max_send_streams(0)
+            .handshake(io);
+        let (mut sender, connection) = handshake.await.expect("a handshake");
+        let load = Rc::new(Load {
+            streams: Cell::new(1),
+            was_used: Cell::new(true),
+            used_at: Cell::new(Instant::now()),
+            links: RefCell::default(),
+        });
+        let mut driver = Driver::new(connection, bytes_read, load);
+        driver.settings(&sender).await.expect("settings");
+        let asked = http::Request::new(());
+        let _response = sender.send_request(asked, true).expect("sent");
+        let begin = Instant::now();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let ended = tokio::time::timeout(Duration::from_secs(60), driver.run(address)).await;
+        (ended.ok().map(|()| begin.elapsed().as_secs()), seen.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_falls_silent_is_found_out_and_a_slow_one_kept() {
+        let local = tokio::task::LocalSet::new();
+        for (pings_answered, lived, pings) in [
+            (0, Some(10), 1),
+            (1, Some(15), 2),
+            (2, Some(20), 3),
+            (3, None, 3),
+        ] {
+            let seen = local.run_until(life(pings_answered)).await;
+            assert_eq!(seen, (lived, pings), "{pings_answered} answered");
+        }
+    }
+}

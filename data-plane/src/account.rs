@@ -16,11 +16,15 @@ use crate::error::ProxyError;
 use crate::http::pulse::{Busy, Cut};
 use crate::metrics::OwnerHandles;
 
+/// Metric handles of what no route takes, as one worker has them.
+pub(crate) struct Unrouted(pub(crate) Arc<OwnerHandles>);
+
 /// The books of one request.
 pub(crate) struct Account {
     started: Instant,
-    owner: Arc<OwnerHandles>,
-    is_routed: bool,
+    /// Of all requests of a worker, so that none of them touches what workers share.
+    unrouted: Rc<Unrouted>,
+    owner: Option<Arc<OwnerHandles>>,
     /// 0 until the head of the response is known.
     code: u16,
     reason: Option<&'static str>,
@@ -35,16 +39,11 @@ pub(crate) struct Account {
 
 impl Account {
     /// Opens the books; `unrouted` are those of requests that no route takes.
-    pub(crate) fn open(
-        now: Instant,
-        unrouted: &Arc<OwnerHandles>,
-        entry: Option<Box<Entry>>,
-        busy: Busy,
-    ) -> Self {
+    pub(crate) fn open(unrouted: &Rc<Unrouted>, entry: Option<Box<Entry>>, busy: Busy) -> Self {
         Self {
-            started: now,
-            owner: unrouted.clone(),
-            is_routed: false,
+            started: busy.now(),
+            unrouted: unrouted.clone(),
+            owner: None,
             code: 0,
             reason: None,
             is_complete: false,
@@ -57,8 +56,7 @@ impl Account {
 
     /// The request belongs to this Ingress.
     pub(crate) fn routed(&mut self, owner: &Arc<OwnerHandles>) {
-        self.owner = owner.clone();
-        self.is_routed = true;
+        self.owner = Some(owner.clone());
         owner.tenant.in_flight.inc();
     }
 
@@ -81,13 +79,13 @@ impl Account {
 
     /// A further try begins.
     pub(crate) fn retried(&self) {
-        self.owner.tenant.retries.inc();
+        self.owner().tenant.retries.inc();
     }
 
     /// An endpoint began its answer.
     pub(crate) fn answered(&mut self, code: u16, upstream: Duration) {
         self.code = code;
-        self.owner.answered(upstream);
+        self.owner().answered(upstream);
         if let Some(entry) = self.entry() {
             entry.upstream = Some(upstream);
         }
@@ -102,7 +100,7 @@ impl Account {
     /// Something failed after the head of the response was sent.
     pub(crate) fn fail(&mut self, error: &ProxyError) {
         self.reason = Some(error.reason());
-        self.owner.tenant.failed(error);
+        self.owner().tenant.failed(error);
     }
 
     pub(crate) fn handed_over(&mut self, bytes: usize) {
@@ -121,7 +119,7 @@ impl Account {
 
     /// Metric handles of the Ingress.
     pub(crate) fn owner(&self) -> &Arc<OwnerHandles> {
-        &self.owner
+        self.owner.as_ref().unwrap_or(&self.unrouted.0)
     }
 
     /// Nobody waits for the rest: the client went away, or the connection was cut.
@@ -135,7 +133,7 @@ impl Account {
             self.code = error.status().as_u16();
         }
         if matches!(error, ProxyError::ClientAborted) {
-            self.owner.tenant.client_aborts.inc();
+            self.owner().tenant.client_aborts.inc();
         }
         self.fail(&error);
     }
@@ -148,9 +146,10 @@ impl Drop for Account {
         if !is_delivered && self.reason.is_none() {
             self.abandon();
         }
-        let duration = self.started.elapsed();
-        self.owner.ended(self.code, duration);
-        let tenant = &self.owner.tenant;
+        let duration = self.busy.now() - self.started;
+        let owner = self.owner();
+        owner.ended(self.code, duration);
+        let tenant = &owner.tenant;
         let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
         if request_bytes > 0 {
             tenant.request_bytes.inc_by(request_bytes);
@@ -158,7 +157,7 @@ impl Drop for Account {
         if self.response_bytes > 0 {
             tenant.response_bytes.inc_by(self.response_bytes);
         }
-        if self.is_routed {
+        if self.owner.is_some() {
             tenant.in_flight.dec();
         }
         if let Some(entry) = &self.entry {

@@ -10,7 +10,11 @@ use crate::table::Endpoint;
 
 /// The endpoints that one request has tried, by position; few, so a list.
 #[derive(Debug, Default)]
-pub(crate) struct Tried(Vec<usize>);
+pub(crate) struct Tried {
+    first: Option<usize>,
+    /// Empty for nearly every request, so that it costs no allocation.
+    more: Vec<usize>,
+}
 
 /// The next endpoint that has not been tried.
 pub(crate) fn pick<'e>(
@@ -24,9 +28,25 @@ pub(crate) fn pick<'e>(
     let first = position.fetch_add(1, Ordering::Relaxed) % endpoints.len();
     let found = (first..endpoints.len())
         .chain(0..first)
-        .find(|candidate| !tried.0.contains(candidate))?;
-    tried.0.push(found);
+        .find(|candidate| !tried.has(*candidate))?;
+    tried.add(found);
     Some(&endpoints[found])
+}
+
+// === impl Tried ===
+
+impl Tried {
+    fn has(&self, position: usize) -> bool {
+        self.first == Some(position) || self.more.contains(&position)
+    }
+
+    fn add(&mut self, position: usize) {
+        if self.first.is_none() {
+            self.first = Some(position);
+        } else {
+            self.more.push(position);
+        }
+    }
 }
 
 #[cfg(test)]

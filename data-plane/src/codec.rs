@@ -102,6 +102,9 @@ pub(crate) trait Client<S, B>: Sized {
     /// Drives it on; false when it has a task of its own or is at its end.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool;
 
+    /// Whether its holder drives it: not once it has a task of its own or has been seen to end.
+    fn is_driven(&self) -> bool;
+
     /// Whether it can take a request this moment. Sees a close that has arrived meanwhile.
     fn is_usable(&mut self) -> bool;
 

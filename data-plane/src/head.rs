@@ -4,7 +4,7 @@
 //! that the client gets; and the same for responses on their way back. hyper checks the syntax and the framing; what it
 //! leaves to its user is checked here.
 //!
-//! In the order of use: `admit` (what we do not serve), `host` (the one host a request is for), `path` (what is
+//! In the order of use: `present` (which of the fields below are there at all), `admit` (what we do not serve), `host` (the one host a request is for), `path` (what is
 //! compared with rules), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`.
 
 pub(crate) mod admit;
@@ -12,6 +12,7 @@ pub(crate) mod forwarded;
 pub(crate) mod hop;
 pub(crate) mod host;
 pub(crate) mod path;
+pub(crate) mod present;
 pub(crate) mod response;
 pub(crate) mod via;
 

@@ -192,6 +192,7 @@ impl<N: Net> Session<N> {
             // Boxed: while the connection rests it has none.
             let mut connection = Box::new(codec::Http1::serve(io, limits, handler));
             let ended = poll_fn(|cx| {
+                let _turn = self.pulse.turn();
                 loop {
                     if let Poll::Ready(ended) = connection.poll(cx) {
                         return Poll::Ready(Ok(ended));
@@ -336,7 +337,7 @@ impl<N: Net> Session<N> {
     }
 
     fn count(&self, error: &ProxyError) {
-        self.context.unrouted.tenant.failed(error);
+        self.context.unrouted.0.tenant.failed(error);
     }
 }
 

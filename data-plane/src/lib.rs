@@ -40,6 +40,8 @@ mod body;
 
 mod account;
 
+mod alarm;
+
 pub mod access_log;
 pub mod clock;
 pub mod drain;

@@ -22,6 +22,7 @@ use crate::account::Account;
 use crate::body::{Forwarded, RequestBody, ResponseBody};
 use crate::codec::Incoming;
 use crate::error::ProxyError;
+use crate::head::present::Present;
 use crate::head::response::{self, Finish};
 use crate::head::{admit, hop, host, path, via};
 use crate::http::Session;
@@ -49,17 +50,16 @@ pub(crate) async fn serve<N: Net>(
     session: Rc<Session<N>>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody<N::Stream>> {
-    let snapshot = session.context.shared.cell.load_full(); // the only load for this request
+    let snapshot = session.context.snapshots.load_full(); // the only load for this request
     session.context.pool.follow(&snapshot);
     let version = request.version();
     let is_head = request.method() == Method::HEAD;
     let has_body = !http_body::Body::is_end_stream(request.body());
     let entry = entry(&session, &request);
-    let mut account = Account::open(Instant::now(), snapshot.unrouted(), entry, session.begin());
+    let mut account = Account::open(&session.context.unrouted, entry, session.begin());
     let answer = forward(&session, &snapshot, &mut account, request).await;
     let finish = Finish {
         version,
-        date: session.context.date.value(Instant::now()),
         // Of a body that has not been read, hyper does not wait for the rest: the client must know.
         closes: account.busy().is_draining() || (has_body && !account.has_whole_body()),
         is_head,
@@ -68,8 +68,8 @@ pub(crate) async fn serve<N: Net>(
         session.closes();
     }
     match answer {
-        Ok(answer) => deliver(&session, account, answer, finish),
-        Err(error) => refuse(&session, account, &error, finish),
+        Ok(answer) => deliver(&session, account, answer, &finish),
+        Err(error) => refuse(&session, account, &error, &finish),
     }
 }
 
@@ -81,16 +81,23 @@ async fn forward<N: Net>(
 ) -> Result<Answer<N>, ProxyError> {
     let config = &session.context.shared.config;
     let (mut parts, incoming) = request.into_parts();
-    admit::admit(&parts, &config.limits)?;
+    let present = Present::of(&parts.headers);
+    admit::admit(&parts, present, &config.limits)?;
     let host = host::effective(&parts)?;
     let found = find(snapshot, host.as_ref(), parts.uri.path())?;
     account.routed(snapshot.owner_handles(found));
     let backend = snapshot.table.backend(snapshot.table.route(found).backend);
     note_route(account, snapshot, found);
-    via::check(&parts.headers, config.tier)?;
+    via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let prepared = prepare::prepare(session, &mut parts, host, backend.protocol, has_body)?;
-    let (upgrade, protocol) = prepared;
+    let (upgrade, protocol) = prepare::prepare(
+        session,
+        &mut parts,
+        present,
+        host,
+        backend.protocol,
+        has_body,
+    )?;
     if let Some(entry) = account.entry() {
         entry.request_id = parts
             .headers
@@ -134,7 +141,7 @@ fn deliver<N: Net>(
     session: &Rc<Session<N>>,
     mut account: Account,
     answer: Answer<N>,
-    finish: Finish,
+    finish: &Finish,
 ) -> Response<ResponseBody<N::Stream>> {
     let Answer {
         response,
@@ -143,7 +150,9 @@ fn deliver<N: Net>(
     } = answer;
     let (mut parts, incoming) = response.into_parts();
     let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    if (is_switch && upgrade.is_none()) || hop::has_foreign_coding(&parts.headers) {
+    let present = Present::of(&parts.headers);
+    let date = || session.context.date.value(account.busy().now());
+    if (is_switch && upgrade.is_none()) || hop::has_foreign_coding(&parts.headers, present) {
         let endpoint = lease.address();
         let source = None;
         let error = ProxyError::UpstreamProtocol { endpoint, source };
@@ -155,13 +164,13 @@ fn deliver<N: Net>(
             .get(http::header::UPGRADE)
             .cloned()
             .or(upgrade);
-        response::rewrite(&mut parts, protocol, finish);
+        response::rewrite(&mut parts, present, protocol, finish, date);
         let owner = account.owner().clone();
         session.goes_on_as(Tunnel { lease, owner });
         account.complete();
         return Response::from_parts(parts, ResponseBody::own("", account));
     }
-    response::rewrite(&mut parts, None, finish);
+    response::rewrite(&mut parts, present, None, finish, date);
     let pause_max = session.context.shared.config.timeouts.response_body;
     let body = Forwarded::new(incoming, lease, account, pause_max);
     Response::from_parts(parts, ResponseBody::Forwarded(body))
@@ -172,12 +181,13 @@ fn refuse<N: Net>(
     session: &Session<N>,
     mut account: Account,
     error: &ProxyError,
-    finish: Finish,
+    finish: &Finish,
 ) -> Response<ResponseBody<N::Stream>> {
     let source = std::error::Error::source(error).map(tracing::field::display);
     tracing::debug!(reason = error.reason(), %error, source, "a request was not forwarded");
     account.refused(error);
-    response::of_error(error, &session.context.server, finish)
+    let date = session.context.date.value(account.busy().now());
+    response::of_error(error, &session.context.server, finish, date)
         .map(|text| ResponseBody::own(text, account))
 }
 
@@ -216,7 +226,7 @@ fn note_route(account: &mut Account, snapshot: &Snapshot, found: RouteId) {
 pub(crate) async fn tend_pool<N: Net>(context: &Context<N>) {
     loop {
         tokio::time::sleep(POOL_INTERVAL).await;
-        context.pool.follow(&context.shared.cell.load_full());
+        context.pool.follow(&context.snapshots.load_full());
         context.pool.expire(Instant::now());
     }
 }

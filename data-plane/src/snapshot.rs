@@ -4,11 +4,15 @@
 //! elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads. Publishing costs what differs
 //! from the table before: what both share is not looked at, and letting go of an old snapshot frees only what was its own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
 
 use crate::metrics::{Metrics, NO_OWNER, OVERFLOW, OwnerHandles, Series, TenantHandles};
 use crate::table::shards::Shards;
@@ -60,6 +64,60 @@ pub struct SnapshotCell {
     metrics: Metrics,
     /// Locked by publications only.
     names: Mutex<Names>,
+}
+
+/// The cell as one worker reads it. Workers that only read share no count of references: the last snapshot is kept here,
+/// and a request's share of it is the worker's own.
+#[derive(Debug)]
+pub(crate) struct Latest(RefCell<Held>);
+
+#[derive(Debug)]
+struct Held {
+    cache: Cache<Current, Arc<Snapshot>>,
+    shared: Rc<Share>,
+}
+
+/// A worker's share of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Share(Arc<Snapshot>);
+
+#[derive(Debug)]
+struct Current(Arc<SnapshotCell>);
+
+// === impl Latest ===
+
+impl Latest {
+    pub(crate) fn new(cell: Arc<SnapshotCell>) -> Self {
+        let shared = Rc::new(Share(cell.load_full()));
+        let cache = Cache::new(Current(cell));
+        Self(RefCell::new(Held { cache, shared }))
+    }
+
+    /// The snapshot of this moment, as [`SnapshotCell::load_full`].
+    pub(crate) fn load_full(&self) -> Rc<Share> {
+        let held = &mut *self.0.borrow_mut();
+        let newest = held.cache.load();
+        if !Arc::ptr_eq(newest, &held.shared.0) {
+            held.shared = Rc::new(Share(newest.clone()));
+        }
+        held.shared.clone()
+    }
+}
+
+impl Deref for Share {
+    type Target = Arc<Snapshot>;
+
+    fn deref(&self) -> &Arc<Snapshot> {
+        &self.0
+    }
+}
+
+impl Deref for Current {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.current
+    }
 }
 
 // === impl SnapshotCell ===
@@ -134,11 +192,6 @@ impl Snapshot {
     pub(crate) fn owner_handles(&self, route: RouteId) -> &Arc<OwnerHandles> {
         let handles = self.live.of_route.get(route.index());
         handles.expect("each route of the table has its handles")
-    }
-
-    /// Metric handles of requests that no route takes.
-    pub(crate) fn unrouted(&self) -> &Arc<OwnerHandles> {
-        &self.live.unrouted
     }
 
     /// Round-robin position of this backend.

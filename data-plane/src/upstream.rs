@@ -20,6 +20,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::alarm::Alarm;
 use crate::body::RequestBody;
 use crate::codec::CodecError;
 pub(crate) use http1::{Http1, Raw};
@@ -103,6 +104,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
     /// Whether other requests use it too, so that the endpoint may refuse this one alone.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    /// The alarm for the wait of one request. To be given back with [`Self::keep_alarm`].
+    pub(crate) fn take_alarm(&mut self) -> Alarm {
+        match self {
+            Self::Http1(connection) => std::mem::take(&mut connection.alarm),
+            Self::Http2(_) => Alarm::default(),
+        }
+    }
+
+    /// The next request on this connection will use it.
+    pub(crate) fn keep_alarm(&mut self, alarm: Alarm) {
+        if let Self::Http1(connection) = self {
+            connection.alarm = alarm;
+        }
+    }
+
+    /// Whether its holder drives it.
+    fn is_driven(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_driven(),
+            Self::Http2(_) => false,
+        }
     }
 
     /// Drives it on; true when that may have moved something.

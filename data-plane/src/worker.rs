@@ -13,15 +13,16 @@ use http::HeaderValue;
 use rand::rngs::SmallRng;
 
 use crate::access_log::{Sampler, Switch};
+use crate::account::Unrouted;
 use crate::clock::DateCache;
 use crate::config::Config;
 use crate::drain;
 use crate::head::via;
 use crate::listener::{self, Scheme};
-use crate::metrics::{Metrics, OwnerHandles};
+use crate::metrics::Metrics;
 use crate::net::{Listener as _, Net, connections_before_pause};
 use crate::proxy;
-use crate::snapshot::SnapshotCell;
+use crate::snapshot::{Latest, SnapshotCell};
 use crate::tls;
 use crate::upstream::Pool;
 
@@ -65,7 +66,8 @@ pub(crate) struct Context<N: Net> {
     pub(crate) server: HeaderValue,
     pub(crate) via: via::Entries,
     /// Metric handles of connections that end before they have a request.
-    pub(crate) unrouted: Arc<OwnerHandles>,
+    pub(crate) unrouted: Rc<Unrouted>,
+    pub(crate) snapshots: Latest,
 }
 
 // === impl Shared ===
@@ -153,7 +155,8 @@ impl<N: Net> Worker<N> {
             sampler: Sampler::default(),
             server: HeaderValue::from_static(shared.config.tier),
             via: via::Entries::new(shared.config.tier),
-            unrouted: shared.cell.unrouted(),
+            unrouted: Rc::new(Unrouted(shared.cell.unrouted())),
+            snapshots: Latest::new(shared.cell.clone()),
             shared,
         };
         Ok(Self {

@@ -4,7 +4,7 @@
 //! so the client sees a broken one and never a clean end.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::BodyError;
 use crate::account::Account;
 use crate::error::ProxyError;
-use crate::upstream::{Lease, Received};
+use crate::upstream::{Lease, Received, UpstreamError};
 
 /// What the client gets.
 pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
@@ -69,14 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         if let Some(failure) = self.failure {
             return Poll::Ready(Some(Err(BodyError(failure))));
         }
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(lease) = &mut self.lease
-            && lease.drive(cx)
-        {
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        match polled {
+        match self.poll_incoming(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, reason = "response_broken", "the body of a response ended early");
@@ -88,6 +81,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
             }
             Poll::Pending => self.poll_pause(cx),
         }
+    }
+
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let incoming = Pin::new(&mut self.incoming);
+        let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_driven()) else {
+            return incoming.poll_frame(cx);
+        };
+        // Only the connection brings the body on, and it wakes us; the body itself would wake us for what we see here.
+        let quiet = &mut Context::from_waker(Waker::noop());
+        let polled = incoming.poll_frame(quiet);
+        if polled.is_ready() {
+            return polled;
+        }
+        lease.drive(cx);
+        Pin::new(&mut self.incoming).poll_frame(if lease.is_driven() { quiet } else { cx })
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {

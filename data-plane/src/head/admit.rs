@@ -4,30 +4,33 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
+use super::present::Present;
 use crate::config::Limits;
 use crate::error::ProxyError;
 
 /// Checks what needs only the head, before anything is looked up.
-pub(crate) fn admit(parts: &Parts, limits: &Limits) -> Result<(), ProxyError> {
+pub(crate) fn admit(parts: &Parts, present: Present, limits: &Limits) -> Result<(), ProxyError> {
     if parts.method == Method::CONNECT {
         return Err(ProxyError::MethodRefused);
     }
     // hyper counts the fields of HTTP/1 itself; h2 bounds only their bytes.
-    if fields(&parts.headers) > limits.headers_max {
+    if parts.headers.len() > limits.headers_max && fields(&parts.headers) > limits.headers_max {
         return Err(ProxyError::HeadTooLarge);
     }
-    if parts.version != Version::HTTP_2 {
+    if parts.version != Version::HTTP_2 && present.any(Present::TRANSFER_ENCODING) {
         transfer_coding(parts)?;
     }
-    if let Some(expectation) = parts.headers.get(EXPECT)
+    if present.any(Present::EXPECT)
+        && let Some(expectation) = parts.headers.get(EXPECT)
         && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
         return Err(ProxyError::Expectation);
     }
+    if limits.body_bytes_max == 0 || !present.any(Present::CONTENT_LENGTH) {
+        return Ok(());
+    }
     match declared_length(parts) {
-        Some(bytes) if limits.body_bytes_max > 0 && bytes > limits.body_bytes_max => {
-            Err(ProxyError::BodyTooLarge)
-        }
+        Some(bytes) if bytes > limits.body_bytes_max => Err(ProxyError::BodyTooLarge),
         _ => Ok(()),
     }
 }
@@ -74,7 +77,9 @@ mod tests {
             body_bytes_max: 10,
             ..Limits::default()
         };
-        admit(&parts, &limits).err().map(|error| error.reason())
+        admit(&parts, Present::of(&parts.headers), &limits)
+            .err()
+            .map(|error| error.reason())
     }
 
     #[test]

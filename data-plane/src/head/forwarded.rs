@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::present::Present;
 use crate::client::Client;
 
 static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -21,7 +22,7 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 /// Longer request identities of trusted peers are replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Fields beyond the `x-forwarded-` family that endpoints read as a statement about the client or the URL.
-const ABOUT_CLIENT: [&str; 10] = [
+pub(super) const ABOUT_CLIENT: [&str; 10] = [
     "forwarded",
     "x-forwarded",
     "x-real-ip",
@@ -42,10 +43,14 @@ pub(crate) fn is_about_client(name: &str) -> bool {
 /// Writes the fields for the endpoint. `new_id` makes a request identity.
 pub(crate) fn rewrite(
     headers: &mut HeaderMap,
+    present: Present,
     client: &Client,
     host: &HeaderValue,
     new_id: impl FnOnce() -> HeaderValue,
 ) {
+    if !present.any(Present::SUSPECT) {
+        return write(headers, client, host, new_id());
+    }
     let refused: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_refused(name.as_str(), client.is_trusted))
@@ -69,17 +74,32 @@ pub(crate) fn rewrite(
     }
 }
 
+/// The fields of a request that brought none of them.
+fn write(headers: &mut HeaderMap, client: &Client, host: &HeaderValue, id: HeaderValue) {
+    // These, `Via` and what the protocol of the endpoint needs.
+    headers.reserve(8);
+    headers.insert(FOR.clone(), client.ip_value.clone());
+    headers.insert(PROTO.clone(), client.scheme());
+    headers.insert(FORWARDED_HOST.clone(), host.clone());
+    headers.insert(PORT.clone(), named_port(host, client.is_tls));
+    headers.insert(REAL_IP.clone(), client.ip_value.clone());
+    headers.insert(REQUEST_ID.clone(), id);
+}
+
 /// The port that the client connected to, as it named it (RFC 9110 §7.2): that of our own socket is behind the Service, or
 /// whatever else brought the connection here, and no link that an application makes of it would lead anywhere.
 fn named_port(host: &HeaderValue, is_https: bool) -> HeaderValue {
+    let standard = || HeaderValue::from_static(if is_https { "443" } else { "80" });
+    if !host.as_bytes().contains(&b':') {
+        return standard();
+    }
     let text = host.to_str().unwrap_or_default();
     // The colons of an IPv6 address are within brackets.
     let behind_address = text.rsplit_once(']').map_or(text, |(_, rest)| rest);
     let named = behind_address.rsplit_once(':').map(|(_, port)| port);
     match named.and_then(|port| port.parse::<u16>().ok()) {
         Some(port) => HeaderValue::from(port),
-        None if is_https => HeaderValue::from_static("443"),
-        None => HeaderValue::from_static("80"),
+        None => standard(),
     }
 }
 
@@ -93,7 +113,7 @@ pub(crate) fn dashed(name: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_refused(name: &str, is_trusted: bool) -> bool {
+pub(super) fn is_refused(name: &str, is_trusted: bool) -> bool {
     if let Cow::Owned(dashed) = dashed(name) {
         return is_about_client(&dashed) || dashed == "proxy";
     }
@@ -165,7 +185,8 @@ mod tests {
             })
             .collect();
         let host = HeaderValue::from_static("a.example:8443");
-        rewrite(&mut headers, &client, &host, || {
+        let present = Present::of(&headers);
+        rewrite(&mut headers, present, &client, &host, || {
             HeaderValue::from_static("new")
         });
         let mut lines: Vec<_> = headers
@@ -252,8 +273,10 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
+        let present = Present::of(&headers);
         rewrite(
             &mut headers,
+            present,
             &client,
             &HeaderValue::from_static("a"),
             || HeaderValue::from_static("new"),

@@ -9,11 +9,25 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::present::Present;
 use super::{forwarded, tokens};
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What belongs to a connection, besides `Connection` itself.
+const BESIDE_CONNECTION: Present = Present::KEEP_ALIVE
+    .or(Present::PROXY_CONNECTION)
+    .or(Present::TRANSFER_ENCODING)
+    .or(Present::UPGRADE);
+const OF_CONNECTION: Present = Present::CONNECTION.or(BESIDE_CONNECTION);
+const OF_REQUEST: Present = OF_CONNECTION
+    .or(Present::TE)
+    .or(Present::HTTP2_SETTINGS)
+    .or(Present::PROXY_AUTHORIZATION)
+    .or(Present::PROXY_AUTHENTICATE)
+    .or(Present::EXPECT);
 
 /// What a request asked of the connection and may get from ours to the endpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,13 +41,16 @@ pub(crate) struct Asked {
 }
 
 /// Removes the fields of the client's connection, and says what they asked for.
-pub(crate) fn strip_request(headers: &mut HeaderMap) -> Asked {
+pub(crate) fn strip_request(headers: &mut HeaderMap, present: Present) -> Asked {
+    if !present.any(OF_REQUEST) {
+        return Asked::default();
+    }
     let asked = Asked {
         upgrade: upgrade_of(headers),
         trailers: tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers")),
         close: tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("close")),
     };
-    strip(headers);
+    strip(headers, present);
     headers.remove(TE);
     headers.remove(&HTTP2_SETTINGS);
     headers.remove(PROXY_AUTHORIZATION);
@@ -58,20 +75,25 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 
 /// Whether the body of a response has a coding that hyper leaves in it, and that nobody asked for: its name would be lost
 /// with the field.
-pub(crate) fn has_foreign_coding(headers: &HeaderMap) -> bool {
+pub(crate) fn has_foreign_coding(headers: &HeaderMap, present: Present) -> bool {
+    if !present.any(Present::TRANSFER_ENCODING) {
+        return false;
+    }
     let known = ["chunked", "identity"];
     tokens(headers, &TRANSFER_ENCODING)
         .any(|coding| known.iter().all(|name| !coding.eq_ignore_ascii_case(name)))
 }
 
 /// Removes the fields of the endpoint's connection from a response.
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).
-    if headers.contains_key(TRANSFER_ENCODING) {
-        headers.remove(CONTENT_LENGTH);
+pub(crate) fn strip_response(headers: &mut HeaderMap, present: Present) {
+    if present.any(Present::CONTENT_LENGTH) {
+        // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).
+        if present.any(Present::TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        join_lengths(headers);
     }
-    join_lengths(headers);
-    strip(headers);
+    strip(headers, present);
 }
 
 /// One length where the sender repeated it, in fields or in a list; that all are equal was checked by hyper (RFC 9110 §8.6).
@@ -89,7 +111,10 @@ pub(crate) fn join_lengths(headers: &mut HeaderMap) {
     }
 }
 
-fn strip(headers: &mut HeaderMap) {
+fn strip(headers: &mut HeaderMap, present: Present) {
+    if !present.any(OF_CONNECTION) {
+        return;
+    }
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter(|token| !is_of_framing(token))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
@@ -99,6 +124,9 @@ fn strip(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(CONNECTION);
+    if !present.any(BESIDE_CONNECTION) {
+        return;
+    }
     headers.remove(&KEEP_ALIVE);
     headers.remove(&PROXY_CONNECTION);
     headers.remove(TRANSFER_ENCODING);
@@ -165,7 +193,10 @@ mod tests {
             ("expect", "100-continue"),
             ("x-other", "1"),
         ]);
-        let asked = strip_request(&mut request);
+        let asked = {
+            let present = Present::of(&request);
+            strip_request(&mut request, present)
+        };
         assert_eq!(names(&request), ["host", "x-other"]);
         assert_eq!((asked.upgrade, asked.trailers), (None, true));
     }
@@ -184,7 +215,10 @@ mod tests {
         let connection =
             "Host, content-length, X-Forwarded-For, X-Real-IP, X-Request-Id, Via, not a name";
         request.insert(CONNECTION, HeaderValue::from_static(connection));
-        strip_request(&mut request);
+        {
+            let present = Present::of(&request);
+            strip_request(&mut request, present)
+        };
         let expected: Vec<_> = kept.iter().map(|&(name, _)| name).collect();
         assert_eq!(names(&request), expected);
     }
@@ -205,7 +239,10 @@ mod tests {
             let mut fields = headers(&[("connection", connection)]);
             let upgrade = HeaderValue::from_bytes(upgrade.as_bytes()).unwrap();
             fields.insert(UPGRADE, upgrade.clone());
-            let asked = strip_request(&mut fields);
+            let asked = {
+                let present = Present::of(&fields);
+                strip_request(&mut fields, present)
+            };
             let protocol = asked
                 .upgrade
                 .map(|value| value.to_str().unwrap().to_owned());
@@ -221,7 +258,10 @@ mod tests {
             ("connection", "keep-alive"),
             ("trailer", "x-sum"),
         ]);
-        strip_response(&mut response);
+        {
+            let present = Present::of(&response);
+            strip_response(&mut response, present)
+        };
         assert_eq!(names(&response), ["trailer"]);
     }
 }

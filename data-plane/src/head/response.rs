@@ -5,6 +5,7 @@ use http::response::Parts;
 use http::{HeaderValue, Response, Version};
 
 use super::hop;
+use super::present::Present;
 use crate::error::ProxyError;
 
 /// What a response gets from us.
@@ -12,8 +13,6 @@ use crate::error::ProxyError;
 pub(crate) struct Finish {
     /// The HTTP version that the client speaks.
     pub(crate) version: Version,
-    /// The date, for a response that brings none (RFC 9110 §6.6.1).
-    pub(crate) date: HeaderValue,
     /// Whether the connection ends after this response.
     pub(crate) closes: bool,
     /// Whether the request was HEAD, whose answers have no body.
@@ -21,11 +20,19 @@ pub(crate) struct Finish {
 }
 
 /// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
-pub(crate) fn rewrite(parts: &mut Parts, upgrade: Option<HeaderValue>, finish: Finish) {
-    hop::strip_response(&mut parts.headers);
+///
+/// `date` is for a response that brings none (RFC 9110 §6.6.1).
+pub(crate) fn rewrite(
+    parts: &mut Parts,
+    present: Present,
+    upgrade: Option<HeaderValue>,
+    finish: &Finish,
+    date: impl FnOnce() -> HeaderValue,
+) {
+    hop::strip_response(&mut parts.headers, present);
     parts.version = finish.version;
-    if !parts.headers.contains_key(DATE) {
-        parts.headers.insert(DATE, finish.date);
+    if !present.any(Present::DATE) {
+        parts.headers.insert(DATE, date());
     }
     if let Some(protocol) = upgrade {
         let connection = HeaderValue::from_static("upgrade");
@@ -40,7 +47,8 @@ pub(crate) fn rewrite(parts: &mut Parts, upgrade: Option<HeaderValue>, finish: F
 pub(crate) fn of_error(
     error: &ProxyError,
     server: &HeaderValue,
-    finish: Finish,
+    finish: &Finish,
+    date: HeaderValue,
 ) -> Response<String> {
     let status = error.status();
     let text = format!(
@@ -59,7 +67,7 @@ pub(crate) fn of_error(
     headers.insert(CONTENT_TYPE, text_plain);
     headers.insert(CONTENT_LENGTH, length);
     headers.insert(SERVER, server.clone());
-    headers.insert(DATE, finish.date);
+    headers.insert(DATE, date);
     if (finish.closes || error.ends_connection()) && finish.version != Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

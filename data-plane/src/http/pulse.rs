@@ -35,6 +35,8 @@ pub(crate) struct Pulse {
     is_flushed: Cell<bool>,
     cut: Cell<Option<Cut>>,
     since: Cell<Instant>,
+    /// The time of this turn, while the connection is being driven by one task.
+    turn: Cell<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,9 @@ pub(crate) struct Busy {
     is_handed: Cell<bool>,
 }
 
+/// One turn of a connection, until it is dropped.
+pub(super) struct Turn<'p>(&'p Pulse);
+
 /// Ends when the process drains and a connection that has said nothing yet has had its chance.
 pub(super) async fn silence(drain: &mut drain::Signal) {
     drain.started().await;
@@ -100,6 +105,7 @@ impl Pulse {
             is_flushed: Cell::new(true),
             cut: Cell::new(None),
             since: Cell::new(Instant::now()),
+            turn: Cell::new(None),
         })
     }
 
@@ -129,7 +135,18 @@ impl Pulse {
 
     /// Something moved.
     pub(super) fn touch(&self) {
-        self.since.set(Instant::now());
+        self.since.set(self.now());
+    }
+
+    /// A turn of the connection begins: until it ends, time stands still. A turn takes microseconds, and a look at the clock
+    /// for each thing that moves would be a part of it.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        self.turn.set(Some(Instant::now()));
+        Turn(self)
+    }
+
+    fn now(&self) -> Instant {
+        self.turn.get().unwrap_or_else(Instant::now)
     }
 
     /// When it last moved.
@@ -210,6 +227,12 @@ impl Pulse {
     }
 }
 
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.turn.set(None);
+    }
+}
+
 // === impl Busy ===
 
 impl Busy {
@@ -227,6 +250,11 @@ impl Busy {
             self.pulse.handed.set(self.pulse.handed.get() - 1);
             self.pulse.touch();
         }
+    }
+
+    /// The time, as precise as a turn of the connection.
+    pub(crate) fn now(&self) -> Instant {
+        self.pulse.now()
     }
 
     /// Why the connection is being cut, if it is.

@@ -8,6 +8,7 @@ use rand::Rng;
 
 use crate::body::RequestBody;
 use crate::error::{BadHost, ProxyError};
+use crate::head::present::Present;
 use crate::head::{forwarded, hop};
 use crate::http::Session;
 use crate::net::Net;
@@ -19,12 +20,13 @@ use crate::table::Protocol;
 pub(super) fn prepare<N: Net>(
     session: &Session<N>,
     parts: &mut Parts,
+    present: Present,
     host: Option<HeaderValue>,
     protocol: Protocol,
     has_body: bool,
 ) -> Result<(Option<HeaderValue>, Protocol), ProxyError> {
     let config = &session.context.shared.config;
-    let asked = hop::strip_request(&mut parts.headers);
+    let asked = hop::strip_request(&mut parts.headers, present);
     if asked.close {
         session.expects_no_more();
     }
@@ -43,7 +45,7 @@ pub(super) fn prepare<N: Net>(
         hop::join_lengths(&mut parts.headers);
     }
     let new_id = || request_id(&mut *session.context.rng.borrow_mut());
-    forwarded::rewrite(&mut parts.headers, &session.client, &host, new_id);
+    forwarded::rewrite(&mut parts.headers, present, &session.client, &host, new_id);
     if config.via {
         session.context.via.add(&mut parts.headers, parts.version);
     }
@@ -148,10 +150,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 fn request_id(rng: &mut impl Rng) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
-    let bits: u128 = rng.random();
-    for (position, digit) in text.iter_mut().enumerate() {
-        let nibble = (bits >> (4 * position)) & 0xf;
-        *digit = DIGITS[nibble as usize];
+    let bits = rng.random::<u128>().to_le_bytes();
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bits) {
+        digits[0] = DIGITS[usize::from(byte & 0xf)];
+        digits[1] = DIGITS[usize::from(byte >> 4)];
     }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits are printable")
 }

@@ -11,9 +11,11 @@
 //! by a fresh connection, and that does not count as a try. Nor does an endpoint that refuses the connection, up to
 //! [`REFUSALS_MAX`]: that costs a round trip, and a rollout may leave several such endpoints behind for a moment.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -167,10 +169,11 @@ impl<'r, N: Net> Sender<'r, N> {
         let is_repeatable = self.upload.is_none() && is_idempotent(request.method());
         let is_copied = upstream.is_shared() || (is_repeatable && (may_repeat || is_reused));
         let copy = is_copied.then(|| copy_of(&request));
-        let started = Instant::now();
-        match self.in_time(&mut upstream, request).await {
+        let started = account.busy().now();
+        match self.in_time(&mut upstream, request, started).await {
             Ok(Ok(response)) => {
-                account.answered(response.status().as_u16(), started.elapsed());
+                let duration = account.busy().now() - started;
+                account.answered(response.status().as_u16(), duration);
                 let lease = Lease::new(upstream, slot, self.upload.as_deref());
                 Ok((response, lease))
             }
@@ -203,27 +206,40 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         upstream: &mut Upstream<N::Stream>,
         request: Request<RequestBody>,
+        now: Instant,
     ) -> Result<Result<Response<Received>, SendError>, TooLate> {
         let limit: Duration = self.context.shared.config.timeouts.response_head;
-        let mut sending = std::pin::pin!(upstream.send(request));
-        let mut sleep = std::pin::pin!(tokio::time::sleep(limit));
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut sending => return Ok(sent),
-                () = &mut sleep => {
-                    let until = self.upload.as_ref().map(|upload| upload.moved_at() + limit);
-                    match until {
-                        Some(until) if until > Instant::now() => sleep.as_mut().reset(until),
-                        // The body itself fails when the client pauses too long.
-                        Some(_) if self.is_client_late() => {
-                            sleep.as_mut().reset(Instant::now() + limit);
-                        }
-                        Some(_) | None => return Err(TooLate),
+        let mut until = now + limit;
+        let mut alarm = upstream.take_alarm();
+        let sent = {
+            let mut sending = std::pin::pin!(upstream.send(request));
+            poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                        return Poll::Ready(Ok(sent));
+                    }
+                    ready!(alarm.poll(until, cx));
+                    match self.later(limit) {
+                        Some(later) => until = later,
+                        None => return Poll::Ready(Err(TooLate)),
                     }
                 }
-            }
+            })
+            .await
+        };
+        upstream.keep_alarm(alarm);
+        sent
+    }
+
+    /// Until when the endpoint may take, if that is not over: its time begins when it has the whole request.
+    fn later(&self, limit: Duration) -> Option<Instant> {
+        let (now, upload) = (Instant::now(), self.upload.as_ref()?);
+        let until = upload.moved_at() + limit;
+        if until > now {
+            return Some(until);
         }
+        // The body itself fails when the client pauses too long.
+        self.is_client_late().then(|| now + limit)
     }
 
     fn is_client_late(&self) -> bool {

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Left, SendError};
+use crate::alarm::Alarm;
 use crate::body::RequestBody;
 use crate::codec::{self, Client as _, ClientConnection, Codec, CodecError, HeadLimits};
 use crate::metrics::OpenUpstream;
@@ -21,6 +22,8 @@ const RESPONSE_HEAD: HeadLimits = HeadLimits {
 pub(crate) struct Http1<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     connection: ClientConnection<S, RequestBody>,
     pub(crate) is_reused: bool,
+    /// For the requests that it takes, one after the other.
+    pub(super) alarm: Alarm,
     _open: OpenUpstream,
 }
 
@@ -42,6 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
         Ok(Self {
             connection: codec::Http1::connect(stream, RESPONSE_HEAD).await?,
             is_reused: false,
+            alarm: Alarm::default(),
             _open: open,
         })
     }
@@ -60,6 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
     /// Drives it on; false when it has a task of its own or is at its end.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         self.connection.drive(cx)
+    }
+
+    /// Whether its holder drives it: not once it has a task of its own or is at its end.
+    pub(super) fn is_driven(&self) -> bool {
+        self.connection.is_driven()
     }
 
     /// Whether it can take a request this moment. Sees a close that has arrived meanwhile.

@@ -362,6 +362,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
         self.slot.0.endpoint.address
     }
 
+    /// Whether the connection is driven by this lease, and so wakes whoever drives it.
+    pub(crate) fn is_driven(&self) -> bool {
+        self.upstream.is_driven()
+    }
+
     /// Drives the connection on; true when that may have moved something.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         self.upstream.drive(cx)
@@ -370,8 +375,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
     /// The response has ended. The connection waits for the next request, if this one was sent whole before the response
     /// began: otherwise it has a task of its own, and is not usable any more.
     pub(crate) fn give_back(self) {
-        if let Upstream::Http1(mut connection) = self.upstream
-            && connection.is_usable()
+        // Whether it is still open is seen when it is taken.
+        if let Upstream::Http1(connection) = self.upstream
+            && connection.is_driven()
         {
             self.slot.0.put(connection);
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, coop::unconstrained};
 
 use super::HyperIncoming;
 use super::endpoint_io::EndpointIo;
@@ -55,9 +55,12 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
 
     async fn send(&mut self, request: Request<B>) -> Result<Response<HyperIncoming>, SendError<B>> {
         let Self { sender, driver } = self;
-        let mut response = pin!(sender.try_send_request(request));
+        // Only the driver brings the response on, and it is driven here: a wake-up of its own would be one for nothing. It
+        // must not wait for tokio's budget then, which would wake it.
+        let mut response = pin!(unconstrained(sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
             driver.poll(cx);
+            let cx = &mut Context::from_waker(Waker::noop());
             let polled = response.as_mut().poll(cx);
             if polled.is_pending() && matches!(driver, Driver::Done(_)) {
                 // It closed before it took the request; dropping it hands the request back.
@@ -76,14 +79,18 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_held = matches!(self.driver, Driver::Held(_));
+        let is_driven = self.is_driven();
         self.driver.poll(cx);
-        is_held
+        is_driven
+    }
+
+    fn is_driven(&self) -> bool {
+        matches!(self.driver, Driver::Held(_))
     }
 
     fn is_usable(&mut self) -> bool {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
-        matches!(self.driver, Driver::Held(_)) && self.sender.is_ready()
+        self.is_driven() && self.sender.is_ready()
     }
 
     fn detach(&mut self) {

@@ -12,6 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Codec, CodecError, Handler, HeadLimits, Kind, Outgoing, Stream};
 
+/// The fields that hyper takes when it is not told: it has fixed room for so many.
+const FIELDS_MAX: usize = 100;
+
 /// hyper.
 pub(crate) struct Hyper;
 

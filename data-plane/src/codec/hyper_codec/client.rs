@@ -10,8 +10,8 @@ use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::{AbortHandle, coop::unconstrained};
 
-use super::HyperIncoming;
 use super::endpoint_io::EndpointIo;
+use super::{FIELDS_MAX, HyperIncoming};
 use crate::codec::{Client, HeadLimits, Outgoing, SendError, Stream};
 
 /// A connection with its state machine.
@@ -38,9 +38,12 @@ struct Task(AbortHandle);
 
 impl<S: Stream, B: Outgoing> HyperClient<S, B> {
     pub(super) async fn new(stream: S, limits: HeadLimits) -> Result<Self, hyper::Error> {
-        let (sender, connection) = Builder::new()
-            .max_headers(limits.fields_max)
-            .max_header_size(limits.bytes_max)
+        let mut builder = Builder::new();
+        builder.max_header_size(limits.bytes_max);
+        if limits.fields_max != FIELDS_MAX {
+            builder.max_headers(limits.fields_max);
+        }
+        let (sender, connection) = builder
             .handshake(TokioIo::new(EndpointIo::new(stream)))
             .await?;
         Ok(Self {

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper_util::rt::TokioIo;
 
-use super::HyperIncoming;
+use super::{FIELDS_MAX, HyperIncoming};
 use crate::codec::{CodecError, Handler, HeadLimits, Server, Stream};
 
 /// The smallest read buffer that hyper takes.
@@ -26,15 +26,17 @@ pub(crate) struct Service<H>(H);
 
 impl<S: Stream, H: Handler<HyperIncoming>> HyperServer<S, H> {
     pub(super) fn new(stream: S, limits: HeadLimits, handler: H) -> Self {
-        let connection = Builder::new()
+        let mut builder = Builder::new();
+        builder
             .half_close(false)
             .header_read_timeout(None)
-            .max_headers(limits.fields_max)
             .max_header_size(limits.bytes_max)
             .max_buf_size(limits.bytes_max.max(BUFFER_BYTES_MIN))
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), Service(handler));
-        Self(connection)
+            .auto_date_header(false);
+        if limits.fields_max != FIELDS_MAX {
+            builder.max_headers(limits.fields_max);
+        }
+        Self(builder.serve_connection(TokioIo::new(stream), Service(handler)))
     }
 }
 

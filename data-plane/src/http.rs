@@ -272,7 +272,8 @@ impl<N: Net> Session<N> {
         let limits = &self.context.shared.config.limits;
         let session = self.clone();
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            answer(session.clone(), request.map(Incoming::Http2))
+            // A stream's task is copied whole when it begins and when it ends; boxed, that is little.
+            Box::pin(answer(session.clone(), request.map(Incoming::Http2)))
         });
         let bounds = Bounds::new(self.client.is_trusted, limits.streams_max);
         let connection = http2::Builder::new(LocalExecutor)

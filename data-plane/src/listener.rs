@@ -62,12 +62,12 @@ pub(crate) async fn run<N: Net>(
         told: None,
         untold: 0,
     };
+    let mut draining = pin!(drain.started());
     loop {
         let paused_until = port.paused_until;
         tokio::select! {
             biased;
-            () = drain.started() => break,
-            Some(_) = port.connections.join_next() => {}
+            () = &mut draining => break,
             () = until(paused_until), if paused_until.is_some() => port.resume(),
             accepted = listener.try_accept(), if paused_until.is_none() => port.accepted(accepted),
         }
@@ -156,6 +156,8 @@ impl<N: Net> Port<N> {
     }
 
     fn serve(&mut self, stream: N::Stream, peer: SocketAddr) {
+        // What is left of ended tasks is let go of here, so that their ends wake nobody.
+        while self.connections.try_join_next().is_some() {}
         let context = self.context.clone();
         let config = &context.shared.config;
         let open = context
@@ -167,14 +169,19 @@ impl<N: Net> Port<N> {
         let is_tls = self.scheme == Scheme::Https;
         let client = Client::new(peer, self.address, is_tls, config);
         let drain = self.drain.clone();
-        self.connections.spawn_local(async move {
-            let _open = open;
-            if is_tls {
+        // Boxed: a task is copied whole several times when it begins and when it ends. Apart: a connection without TLS has no
+        // room for one.
+        if is_tls {
+            self.connections.spawn_local(Box::pin(async move {
+                let _open = open;
                 http::serve_tls(context, stream, client, drain).await;
-            } else {
+            }));
+        } else {
+            self.connections.spawn_local(Box::pin(async move {
+                let _open = open;
                 http::serve_plain(context, stream, client, drain).await;
-            }
-        });
+            }));
+        }
     }
 
     /// Serves whoever has begun a connection, and lets go of the address.

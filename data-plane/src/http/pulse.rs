@@ -145,7 +145,7 @@ impl Pulse {
         Turn(self)
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.turn.get().unwrap_or_else(Instant::now)
     }
 

@@ -23,7 +23,9 @@ pub(super) enum Seen {
 /// One timer and one signal for one connection.
 pub(super) struct Watch {
     pulse: Rc<Pulse>,
-    sleep: Pin<Box<Sleep>>,
+    /// Nothing before the first look: a connection that brings its request at once then never has a timer that is sooner
+    /// than the runtime's next one, for which the runtime would wake itself by a system call.
+    sleep: Option<Pin<Box<Sleep>>>,
     signal: drain::Signal,
     /// The start of the drain, then its deadline.
     drain: Pin<Box<dyn Future<Output = ()>>>,
@@ -36,11 +38,10 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(pulse: Rc<Pulse>, signal: &drain::Signal) -> Self {
-        let first = pulse.due().map_or_else(Instant::now, |(at, _)| at);
         let mut started = signal.clone();
         Self {
             pulse,
-            sleep: Box::pin(tokio::time::sleep_until(first)),
+            sleep: None,
             signal: signal.clone(),
             drain: Box::pin(async move { started.started().await }),
             is_waiting: false,
@@ -59,12 +60,18 @@ impl Watch {
         }
         loop {
             let due = self.pulse.due();
+            // A request is running. Look again when it could be over and the shortest wait with it.
+            let again = || self.pulse.now() + self.pulse.shortest();
+            let sleep = self.sleep.get_or_insert_with(|| {
+                let first = due.map_or_else(again, |(at, _)| at);
+                Box::pin(tokio::time::sleep_until(first))
+            });
             if let Some((at, _)) = due
-                && at < self.sleep.deadline()
+                && at < sleep.deadline()
             {
-                self.sleep.as_mut().reset(at);
+                sleep.as_mut().reset(at);
             }
-            if self.sleep.as_mut().poll(cx).is_pending() {
+            if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             match due {
@@ -74,12 +81,8 @@ impl Watch {
                     }
                     return Poll::Ready(Seen::Expired(expired));
                 }
-                Some((at, _)) => self.sleep.as_mut().reset(at),
-                // A request is running. Look again when it could be over and the shortest wait with it.
-                None => {
-                    let again = Instant::now() + self.pulse.shortest();
-                    self.sleep.as_mut().reset(again);
-                }
+                Some((at, _)) => sleep.as_mut().reset(at),
+                None => sleep.as_mut().reset(again()),
             }
         }
     }

@@ -20,6 +20,7 @@
 
 mod backoff;
 mod metrics;
+mod page;
 mod patience;
 mod rights;
 mod slim;

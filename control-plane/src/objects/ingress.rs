@@ -51,13 +51,34 @@ impl From<v1::Ingress> for Object {
                 .metadata
                 .annotations
                 .and_then(|mut annotations| annotations.remove(CLASS_ANNOTATION)),
-            spec: ingress.spec.unwrap_or_default(),
+            spec: compact(ingress.spec.unwrap_or_default()),
         };
         Self {
             name,
             content: Content::Ingress(Arc::new(read)),
         }
     }
+}
+
+/// Gives back the room that decoding makes for more rules and paths than there are: of a small Ingress it is most.
+fn compact(mut spec: v1::IngressSpec) -> v1::IngressSpec {
+    for rule in spec.rules.iter_mut().flatten() {
+        if let Some(http) = &mut rule.http {
+            http.paths.shrink_to_fit();
+        }
+    }
+    if let Some(rules) = &mut spec.rules {
+        rules.shrink_to_fit();
+    }
+    for tls in spec.tls.iter_mut().flatten() {
+        if let Some(hosts) = &mut tls.hosts {
+            hosts.shrink_to_fit();
+        }
+    }
+    if let Some(tls) = &mut spec.tls {
+        tls.shrink_to_fit();
+    }
+    spec
 }
 
 // === impl IngressClass ===

@@ -79,7 +79,9 @@ impl Increment {
     /// Follows the objects. `changes` names at least all that differ from the last time; the first time, all are looked at.
     pub fn follow(&mut self, objects: &Objects, scope: &Scope, changes: &Changes) -> Outcome {
         let mut dirty = self.dirty(objects, changes);
-        self.close(objects, scope, &mut dirty);
+        if !self.is_first {
+            self.close(objects, scope, &mut dirty);
+        }
         if !dirty.is_all && self.counts_secrets(objects, scope, changes, &dirty) {
             dirty = self.all(objects);
             self.close(objects, scope, &mut dirty);
@@ -91,6 +93,12 @@ impl Increment {
         }
         let names = dirty.ingresses.iter().map(|name| &**name);
         let part = part(objects, scope, names);
+        if self.is_first {
+            // All hosts are new: there is nothing to take out of the table.
+            let tenants = part.model.tenants.values();
+            let certified = tenants.flat_map(|tenant| tenant.certificates.keys());
+            dirty.hosts.extend(certified.cloned());
+        }
         let certificates_changed = self.replace(&dirty.hosts, &part);
         self.judge(objects, &dirty, part, unnamed);
         self.builder.sweep();
@@ -286,21 +294,21 @@ impl Increment {
             self.builder.replace_backend(table_backend(&name, &backend));
             self.findings.note(Source::Backend(name), conditions);
         }
-        let mut of_ingresses: BTreeMap<Arc<ObjectName>, Vec<Condition>> = dirty
-            .ingresses
-            .iter()
-            .map(|name| (Arc::clone(name), Vec::new()))
-            .collect();
+        // Most Ingresses have none.
+        let mut of_ingresses: BTreeMap<ObjectName, Vec<Condition>> = BTreeMap::new();
         let mut of_scope = Vec::new();
         for condition in part.conditions {
-            let of_ingress = match condition.object.kind {
-                Kind::Ingress => of_ingresses.get_mut(&condition.object.name),
-                Kind::IngressClass | Kind::Service | Kind::EndpointSlice | Kind::Secret => None,
-            };
-            of_ingress.unwrap_or(&mut of_scope).push(condition);
+            if condition.object.kind == Kind::Ingress {
+                let name = condition.object.name.clone();
+                of_ingresses.entry(name).or_default().push(condition);
+            } else {
+                of_scope.push(condition);
+            }
         }
-        for (name, conditions) in of_ingresses {
-            self.findings.note(Source::Ingress(name), conditions);
+        for name in &dirty.ingresses {
+            let conditions = of_ingresses.remove(&**name).unwrap_or_default();
+            self.findings
+                .note(Source::Ingress(Arc::clone(name)), conditions);
         }
         self.findings.note(Source::Scope, of_scope);
         if dirty.is_all {

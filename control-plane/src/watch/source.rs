@@ -17,15 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::metrics::{EventType, Restart};
+use super::page;
 use super::patience::Patience;
 use super::rights::{Asked, Verb};
 use super::trouble::{Reason, Subject, Trouble};
 use super::{FAILURES_MAX, RELIST_INTERVAL, SILENCE_MARGIN, Sinks, Unheard, WATCH_TIMEOUT_SECONDS};
 use crate::objects::certificate::SECRET_TYPE;
-use crate::objects::{Change, Kind, OBJECTS_MAX, Object};
-
-/// One page of a list.
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::objects::{Change, Kind, Object};
 
 /// Objects of one page.
 const PAGE_SIZE: u32 = 500;
@@ -114,7 +112,7 @@ impl Source {
     /// Lists until it succeeds. Gives the version to watch from.
     async fn list<K>(&mut self, api: &Api<K>, mut listing: Listing) -> Result<String, Unheard>
     where
-        K: Clone + Debug + DeserializeOwned,
+        K: Resource + Clone + Debug + DeserializeOwned,
         Object: From<K>,
     {
         loop {
@@ -147,31 +145,19 @@ impl Source {
         listing: &Listing,
     ) -> anyhow::Result<(Vec<Object>, String)>
     where
-        K: Clone + Debug + DeserializeOwned,
+        K: Resource + Clone + Debug + DeserializeOwned,
         Object: From<K>,
     {
-        let mut objects: Vec<Object> = Vec::new();
         let all = ListParams {
             field_selector: self.fields.clone(),
             ..ListParams::default()
         };
-        let mut parameters = match listing {
+        let parameters = match listing {
             Listing::Newest => all.limit(PAGE_SIZE),
             Listing::NotOlderThan(version) => all.at(version).matching(VersionMatch::NotOlderThan),
         };
-        loop {
-            let page = timeout(LIST_TIMEOUT, api.list(&parameters)).await??;
-            objects.extend(page.items.into_iter().map(Object::from));
-            let token = page.metadata.continue_.filter(|token| !token.is_empty());
-            // What is beyond the limit is refused, counted and logged where it is taken in: some of it is enough for that.
-            if token.is_some() && objects.len() <= OBJECTS_MAX {
-                parameters.continue_token = token;
-                continue;
-            }
-            let version = page.metadata.resource_version.unwrap_or_default();
-            anyhow::ensure!(!version.is_empty(), "the list has no resourceVersion");
-            return Ok((objects, version));
-        }
+        let client = api.clone().into_client();
+        page::list::<K>(&client, api.resource_url(), parameters).await
     }
 
     /// Watches until the objects must be listed anew. Gives the reason for that, and whether the last version is one that the

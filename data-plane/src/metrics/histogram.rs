@@ -19,10 +19,12 @@ const BOUNDS: [f64; 12] = [
 #[derive(Clone, Default)]
 pub(crate) struct Histogram(Arc<Buckets>);
 
+/// The sum stands before the counts: with those of short durations it is in one line of the cache.
 #[derive(Default)]
+#[repr(C)]
 struct Buckets {
-    counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
+    counts: [AtomicU64; BOUNDS.len() + 1],
 }
 
 // === impl Histogram ===

@@ -27,6 +27,8 @@ pub struct TableBuilder {
     before: BTreeMap<HostPattern, Option<Arc<HostPaths>>>,
     /// Whether something else has changed since.
     is_changed: bool,
+    /// Whether a table was taken.
+    is_taken: bool,
 }
 
 // === impl TableBuilder ===
@@ -216,6 +218,9 @@ impl TableBuilder {
 
     /// The table as it is now, if it differs from the one that was taken last: what was put back as it had been is no change.
     pub fn next_table(&mut self) -> Option<Table> {
+        if !std::mem::replace(&mut self.is_taken, true) {
+            self.is_changed |= !(self.table.hosts.is_empty() && self.table.wildcards.is_empty());
+        }
         let mut is_changed = std::mem::take(&mut self.is_changed);
         for (host, before) in std::mem::take(&mut self.before) {
             if self.paths(&host) != before.as_deref() {
@@ -240,7 +245,9 @@ impl TableBuilder {
     }
 
     fn note(&mut self, host: &HostPattern) {
-        if self.before.contains_key(host) {
+        // Before the first table all named hosts are new.
+        let is_new = !self.is_taken && *host != HostPattern::Any;
+        if is_new || self.before.contains_key(host) {
             return;
         }
         let shared = match host {

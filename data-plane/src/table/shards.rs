@@ -137,7 +137,7 @@ impl<K: Hash + Ord + Clone, V: Clone> Shards<K, V> {
     /// Everything, in the order of the keys.
     pub(crate) fn in_order(&self) -> Vec<(&K, &V)> {
         let mut all: Vec<(&K, &V)> = self.unordered().collect();
-        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all.sort_unstable_by_key(|&(key, _)| key);
         all
     }
 

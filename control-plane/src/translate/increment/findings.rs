@@ -37,6 +37,9 @@ impl Findings {
 
     /// What is wrong there now: nothing else any more.
     pub(super) fn note(&mut self, source: Source, mut conditions: Vec<Condition>) {
+        if conditions.is_empty() && self.found.is_empty() {
+            return;
+        }
         conditions.sort();
         conditions.dedup();
         let before = if conditions.is_empty() {

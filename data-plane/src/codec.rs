@@ -102,6 +102,10 @@ pub(crate) trait Client<S, B>: Sized {
     /// Drives it on; false when it has a task of its own or is at its end.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool;
 
+    /// Does work on the body of a response that the holder need not be woken for: it drives the connection afterwards, unless
+    /// it has got what it wanted.
+    fn quietly<T>(&self, work: impl FnOnce() -> T) -> T;
+
     /// Whether its holder drives it: not once it has a task of its own or has been seen to end.
     fn is_driven(&self) -> bool;
 

@@ -77,9 +77,11 @@ pub(crate) enum ConnectError {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
     /// Sends a request and drives the connection until the head of the response is there.
+    ///
+    /// The request is taken from where it is: handed down by value, each level would have room for it and move it.
     pub(crate) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
     ) -> Result<Response<Received>, SendError> {
         match self {
             Self::Http1(connection) => {
@@ -87,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
                 Ok(answered.map(Received::Http1))
             }
             Self::Http2(connection) => {
-                let answered = connection.send(request).await?;
+                let answered = connection.send(std::mem::take(request)).await?;
                 Ok(answered.map(Received::Http2))
             }
         }
@@ -126,6 +128,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
         match self {
             Self::Http1(connection) => connection.is_driven(),
             Self::Http2(_) => false,
+        }
+    }
+
+    /// Does work on the body that its holder need not be woken for.
+    fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Http1(connection) => connection.quietly(work),
+            Self::Http2(_) => work(),
         }
     }
 

@@ -93,12 +93,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         };
         // Only the connection brings the body on, and it wakes us; the body itself would wake us for what we see here.
         let quiet = &mut Context::from_waker(Waker::noop());
-        let polled = incoming.poll_frame(quiet);
+        let polled = lease.quietly(|| incoming.poll_frame(quiet));
         if polled.is_ready() {
             return polled;
         }
         lease.drive(cx);
-        Pin::new(&mut self.incoming).poll_frame(if lease.is_driven() { quiet } else { cx })
+        let incoming = Pin::new(&mut self.incoming);
+        if lease.is_driven() {
+            lease.quietly(|| incoming.poll_frame(quiet))
+        } else {
+            incoming.poll_frame(cx)
+        }
     }
 
     fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {

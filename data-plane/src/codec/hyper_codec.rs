@@ -3,6 +3,7 @@
 mod client;
 mod endpoint_io;
 mod server;
+mod wakeup;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

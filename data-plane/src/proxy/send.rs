@@ -115,7 +115,13 @@ impl<'r, N: Net> Sender<'r, N> {
             let may_repeat = tries < tries_max;
             prepare::fit(&mut request, upstream.is_shared())?;
             match self
-                .exchange((upstream, slot), endpoint, request, account, may_repeat)
+                .exchange(
+                    (upstream, slot),
+                    endpoint,
+                    &mut request,
+                    account,
+                    may_repeat,
+                )
                 .await
             {
                 Ok(answered) => return Ok(answered),
@@ -161,14 +167,14 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         (mut upstream, slot): (Upstream<N::Stream>, Slotted<N::Stream>),
         endpoint: &Endpoint,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         account: &mut Account,
         may_repeat: bool,
     ) -> Result<Answered<N>, Failed> {
         let is_reused = upstream.is_reused();
         let is_repeatable = self.upload.is_none() && is_idempotent(request.method());
         let is_copied = upstream.is_shared() || (is_repeatable && (may_repeat || is_reused));
-        let copy = is_copied.then(|| copy_of(&request));
+        let copy = is_copied.then(|| copy_of(request));
         let started = account.busy().now();
         match self.in_time(&mut upstream, request, started).await {
             Ok(Ok(response)) => {
@@ -205,7 +211,7 @@ impl<'r, N: Net> Sender<'r, N> {
     async fn in_time(
         &self,
         upstream: &mut Upstream<N::Stream>,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         now: Instant,
     ) -> Result<Result<Response<Received>, SendError>, TooLate> {
         let limit: Duration = self.context.shared.config.timeouts.response_head;

@@ -53,9 +53,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
 
     pub(crate) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
     ) -> Result<Response<Received>, SendError> {
-        let answered = self.connection.send(request).await;
+        let answered = self.connection.send(std::mem::take(request)).await;
         answered.map_err(|failed| SendError {
             error: failed.error.into(),
             left: failed.unsent.map_or(Left::Nothing, Left::Request),
@@ -65,6 +65,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
     /// Drives it on; false when it has a task of its own or is at its end.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         self.connection.drive(cx)
+    }
+
+    /// Does work on the body that its holder need not be woken for.
+    pub(super) fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.connection.quietly(work)
     }
 
     /// Whether its holder drives it: not once it has a task of its own or is at its end.

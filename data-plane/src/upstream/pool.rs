@@ -145,7 +145,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             let connection = Http1::new(stream, self.metrics.open_upstream()).await;
             connection.map_err(std::io::Error::other)
         };
-        let opened = tokio::time::timeout(self.connect_timeout, opening).await;
+        // Boxed: a request has room for all that it may wait for, is moved with it, and most open no connection.
+        let opened = Box::pin(tokio::time::timeout(self.connect_timeout, opening)).await;
         let opened = match opened {
             Ok(Ok(connection)) => Ok(Upstream::Http1(connection)),
             Ok(Err(error)) => Err(ConnectError::Failed(error)),
@@ -170,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         if slot.links.is_full() {
             self.metrics.families().upstream_connections_limited.inc();
         }
-        match tokio::time::timeout(self.connect_timeout, handed).await {
+        match Box::pin(tokio::time::timeout(self.connect_timeout, handed)).await {
             Ok(Ok(Handed::Share(share))) => Ok(Some(share)),
             Ok(Ok(Handed::Http1)) => Ok(None),
             Ok(Ok(Handed::Failed(error))) => Err(error),
@@ -365,6 +366,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
     /// Whether the connection is driven by this lease, and so wakes whoever drives it.
     pub(crate) fn is_driven(&self) -> bool {
         self.upstream.is_driven()
+    }
+
+    /// Does work on the body that its holder need not be woken for.
+    pub(crate) fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.upstream.quietly(work)
     }
 
     /// Drives the connection on; true when that may have moved something.

@@ -1,4 +1,5 @@
 //! A connection to an endpoint, by hyper: its sender and its state machine, which hyper keeps apart, held together.
+//! `wakeup` is what wakes its holder.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::{AbortHandle, coop::unconstrained};
 
 use super::endpoint_io::EndpointIo;
+use super::wakeup::Wakeup;
 use super::{FIELDS_MAX, HyperIncoming};
 use crate::codec::{Client, HeadLimits, Outgoing, SendError, Stream};
 
@@ -18,6 +20,7 @@ use crate::codec::{Client, HeadLimits, Outgoing, SendError, Stream};
 pub(crate) struct HyperClient<S: Stream, B: Outgoing> {
     sender: SendRequest<B>,
     driver: Driver<S, B>,
+    wakeup: Wakeup,
 }
 
 enum Driver<S: Stream, B: Outgoing> {
@@ -49,6 +52,7 @@ impl<S: Stream, B: Outgoing> HyperClient<S, B> {
         Ok(Self {
             sender,
             driver: Driver::Held(Box::new(connection)),
+            wakeup: Wakeup::default(),
         })
     }
 }
@@ -57,12 +61,16 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
     type Incoming = HyperIncoming;
 
     async fn send(&mut self, request: Request<B>) -> Result<Response<HyperIncoming>, SendError<B>> {
-        let Self { sender, driver } = self;
+        let Self {
+            sender,
+            driver,
+            wakeup,
+        } = self;
         // Only the driver brings the response on, and it is driven here: a wake-up of its own would be one for nothing. It
         // must not wait for tokio's budget then, which would wake it.
         let mut response = pin!(unconstrained(sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
-            driver.poll(cx);
+            driver.poll(&mut Context::from_waker(wakeup.of(cx)));
             let cx = &mut Context::from_waker(Waker::noop());
             let polled = response.as_mut().poll(cx);
             if polled.is_pending() && matches!(driver, Driver::Done(_)) {
@@ -83,8 +91,15 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
 
     fn drive(&mut self, cx: &mut Context<'_>) -> bool {
         let is_driven = self.is_driven();
-        self.driver.poll(cx);
+        if is_driven {
+            self.driver
+                .poll(&mut Context::from_waker(self.wakeup.of(cx)));
+        }
         is_driven
+    }
+
+    fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.wakeup.quietly(work)
     }
 
     fn is_driven(&self) -> bool {
@@ -92,7 +107,8 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
     }
 
     fn is_usable(&mut self) -> bool {
-        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        self.driver
+            .poll(&mut Context::from_waker(self.wakeup.of_nobody()));
         self.is_driven() && self.sender.is_ready()
     }
 

@@ -161,10 +161,16 @@ def capacity():
         ),
         timeseries(
             "Open files",
-            "Share of the file descriptors that a process may have open, in the process that has most. At 1 no connection is accepted.",
+            "Share of the file descriptors that a process may have open, in the process that has most. Near 1 new clients wait.",
             "percentunit",
             [query(f"max by (tier) (process_open_fds{{{q.TIER}}} / process_max_fds{{{q.TIER}}})", "{{tier}}")],
             maximum=1,
+        ),
+        timeseries(
+            "Pauses of accepting",
+            "How often in a second a tier took no client for 50 ms, by reason. reserve: the descriptors left are kept for connections to endpoints.",
+            "ops",
+            [query(q.or_zero(q.rate("tiergate_accept_pauses_total", q.TIER, "tier", "reason")), "{{tier}} {{reason}}")],
         ),
         timeseries(
             "CPU",

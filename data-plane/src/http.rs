@@ -49,7 +49,9 @@ use pulse::{Busy, Expired, Pulse};
 use tunnel::Tunnel;
 use watch::{Seen, Watch};
 
-const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// What is kept of one answer of an HTTP/2 connection while its client takes none of it, beside what was read at once. A client may
+/// leave all of its streams so.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How often a silent HTTP/2 client with requests is asked whether it lives, and how long the answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

@@ -40,6 +40,7 @@ def server(port, body, files):
     root {files};
     location = / {{ default_type text/plain; return 200 "{body}"; }}
     location = /headers {{ default_type text/plain; return 200 "{said}"; }}
+    location = /upload {{ client_max_body_size 0; proxy_pass http://{ADDRESS}:{NEXT_BACKEND_PORT}/; }}
     location / {{ default_type application/octet-stream; }}
   }}"""
 

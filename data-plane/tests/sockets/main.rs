@@ -19,6 +19,7 @@ mod http2;
 mod http2_frames;
 mod limits;
 mod limits_descriptors;
+mod limits_stalled;
 mod link;
 mod link_fallback;
 mod link_pair;

@@ -257,6 +257,12 @@ fn register_connections(families: &Families, registry: &mut Registry) {
         "Pauses in which no client is taken: descriptors are kept for endpoints (reserve), or the kernel has no descriptors or memory",
         families.accept_pauses.clone(),
     );
+    // There from the start: a rate needs a value before the first pause.
+    for reason in ["reserve", "process_descriptors"] {
+        families
+            .accept_pauses
+            .get_or_create(&PauseLabels { reason });
+    }
     registry.register(
         "tls_handshakes",
         "TLS handshakes by result: ok, no_certificate, failed, timeout",

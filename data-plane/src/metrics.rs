@@ -261,7 +261,8 @@ fn register_connections(families: &Families, registry: &mut Registry) {
     for reason in ["reserve", "process_descriptors"] {
         families
             .accept_pauses
-            .get_or_create(&PauseLabels { reason });
+            .get_or_create(&PauseLabels { reason })
+            .inc_by(0);
     }
     registry.register(
         "tls_handshakes",

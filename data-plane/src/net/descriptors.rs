@@ -71,12 +71,15 @@ pub(crate) enum Scarce {
 impl Scarce {
     /// What an error says is scarce; nothing when it is about something else.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
-        match Errno::from_raw(error.raw_os_error()?) {
-            Errno::EMFILE => Some(Self::ProcessDescriptors),
-            Errno::ENFILE => Some(Self::SystemDescriptors),
-            Errno::ENOBUFS | Errno::ENOMEM => Some(Self::Memory),
-            _ => None,
-        }
+        let errno = Errno::from_raw(error.raw_os_error()?);
+        let meanings = [
+            (Errno::EMFILE, Self::ProcessDescriptors),
+            (Errno::ENFILE, Self::SystemDescriptors),
+            (Errno::ENOBUFS, Self::Memory),
+            (Errno::ENOMEM, Self::Memory),
+        ];
+        let meaning = meanings.into_iter().find(|(known, _)| *known == errno);
+        meaning.map(|(_, scarce)| scarce)
     }
 
     /// Label of `tiergate_accept_pauses_total`.

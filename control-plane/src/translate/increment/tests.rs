@@ -137,7 +137,9 @@ fn change() -> impl Strategy<Value = Change> {
     let delete = (select(Kind::ALL.to_vec()), name()).prop_map(|(kind, (tenant, name))| {
         let name = match kind {
             Kind::IngressClass => ObjectName::new("", "ours"),
-            _ => ObjectName::new(tenant, name),
+            Kind::Ingress | Kind::Service | Kind::EndpointSlice | Kind::Secret => {
+                ObjectName::new(tenant, name)
+            }
         };
         Change::Delete(kind, name)
     });

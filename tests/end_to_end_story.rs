@@ -99,7 +99,7 @@ fn the_path_through_both_tiers_is_visible_to_the_application() {
     let request = Request::get(&host("openstack", "keystone"), "/");
     let response = Connection::over(stream).send(&request).unwrap();
     let via = response.seen_by_app("via").join(", ");
-    assert_eq!(via, "1.1 tiergate-cluster, 1.1 tiergate-namespace");
+    assert_eq!(via, "1.1 tiergate-cluster, 2.0 tiergate-namespace");
 
     let forwarded = response.seen_by_app("x-forwarded-for").join(", ");
     let addresses: Vec<IpAddr> = forwarded

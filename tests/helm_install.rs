@@ -65,7 +65,7 @@ fn serves_the_story(releases: &Releases<'_>) {
     let response = fetch(releases.front(), &request).expect("it answers");
     assert_eq!(
         response.seen_by_app("via").join(", "),
-        "1.1 tiergate-cluster, 1.1 tiergate-namespace"
+        "1.1 tiergate-cluster, 2.0 tiergate-namespace"
     );
 }
 

@@ -2,11 +2,15 @@
 //!
 //! The values that requests of this connection carry upstream are made here once, so a request only clones them.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
 
 use crate::config::Config;
+
+/// The longest address: eight groups of four digits, the last two perhaps as IPv4.
+const TEXT_BYTES_MAX: usize = 45;
 
 /// The peer of one connection.
 #[derive(Debug)]
@@ -44,6 +48,10 @@ impl Client {
     }
 }
 
-fn value(shown: &dyn std::fmt::Display) -> HeaderValue {
-    HeaderValue::try_from(shown.to_string()).expect("addresses and ports are printable")
+fn value(ip: &IpAddr) -> HeaderValue {
+    let mut text = [0; TEXT_BYTES_MAX];
+    let mut rest = &mut text[..];
+    write!(rest, "{ip}").expect("the longest address has room");
+    let length = TEXT_BYTES_MAX - rest.len();
+    HeaderValue::from_bytes(&text[..length]).expect("addresses are printable")
 }

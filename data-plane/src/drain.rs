@@ -44,11 +44,6 @@ impl Signal {
         self.0.borrow().is_some()
     }
 
-    /// Whether there may be something that a future of this signal has not been told. Costs next to nothing.
-    pub(crate) fn has_news(&self) -> bool {
-        self.0.has_changed().unwrap_or(false)
-    }
-
     /// Waits until draining has started.
     pub async fn started(&mut self) {
         if self.0.wait_for(Option::is_some).await.is_err() {

@@ -37,7 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::codec::{self, Codec as _, CodecError, HeadLimits, Incoming, Server as _};
-use crate::drain;
+use crate::connections::Connections;
 use crate::error::ProxyError;
 use crate::net::Net;
 use crate::proxy;
@@ -66,7 +66,7 @@ pub(crate) struct Session<N: Net> {
     is_last: Cell<bool>,
     /// The last answer says that the connection ends.
     is_closing: Cell<bool>,
-    drain: drain::Signal,
+    connections: Rc<Connections>,
 }
 
 /// Serves a connection that was accepted where TLS is spoken.
@@ -74,7 +74,7 @@ pub(crate) async fn serve_tls<N: Net>(
     context: Rc<Context<N>>,
     stream: N::Stream,
     client: Client,
-    drain: drain::Signal,
+    connections: Rc<Connections>,
 ) {
     let (shared, timeouts) = (&context.shared, &context.shared.config.timeouts);
     let handshakes = &shared.metrics.families().handshakes;
@@ -91,7 +91,7 @@ pub(crate) async fn serve_tls<N: Net>(
     shared.metrics.count(handshakes, result);
     let Some(stream) = stream else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Session::new(context.clone(), client, !is_http2, drain)
+    Session::new(context.clone(), client, !is_http2, connections)
         .serve(stream, Bytes::new(), is_http2)
         .await;
 }
@@ -101,23 +101,42 @@ pub(crate) async fn serve_plain<N: Net>(
     context: Rc<Context<N>>,
     mut stream: N::Stream,
     client: Client,
-    mut drain: drain::Signal,
+    connections: Rc<Connections>,
 ) {
     let idle = context.shared.config.timeouts.downstream_idle;
-    let sniffed = tokio::select! {
-        biased;
-        sniffed = tokio::time::timeout(idle, sniff::is_http2(&mut stream)) => sniffed,
-        () = pulse::silence(&mut drain) => return,
-    };
-    // Nothing came, or the client went away before it said anything.
-    let Ok(Ok((is_http2, ahead))) = sniffed else {
+    let Some((is_http2, ahead)) = first_bytes(&mut stream, idle, &connections).await else {
         return;
     };
-    if !ahead.is_empty() {
-        Session::new(context, client, !is_http2, drain)
-            .serve(stream, ahead, is_http2)
-            .await;
-    }
+    Session::new(context, client, !is_http2, connections)
+        .serve(stream, ahead, is_http2)
+        .await;
+}
+
+/// Whether the client speaks HTTP/2, and what was read to know it. None: nothing came, or the client went away before it said
+/// anything.
+async fn first_bytes(
+    stream: &mut (impl AsyncRead + Unpin),
+    idle: Duration,
+    connections: &Connections,
+) -> Option<(bool, Bytes)> {
+    let mut sniffing = pin!(sniff::is_http2(stream));
+    // Most clients have sent their request by now: they need no timer.
+    let sniffed = match futures::poll!(sniffing.as_mut()) {
+        Poll::Ready(sniffed) => sniffed,
+        Poll::Pending => {
+            // Boxed: the connection has no room for it once it is over.
+            let waiting = Box::pin(async {
+                tokio::select! {
+                    biased;
+                    sniffed = sniffing => Some(sniffed),
+                    () = tokio::time::sleep(idle) => None,
+                    () = pulse::silence(connections) => None,
+                }
+            });
+            waiting.await?
+        }
+    };
+    sniffed.ok().filter(|(_, ahead)| !ahead.is_empty())
 }
 
 // === impl Session ===
@@ -127,7 +146,7 @@ impl<N: Net> Session<N> {
         context: Rc<Context<N>>,
         client: Client,
         reads_heads: bool,
-        drain: drain::Signal,
+        connections: Rc<Connections>,
     ) -> Rc<Self> {
         let pulse = Pulse::new(&context.shared.config.timeouts, reads_heads);
         Rc::new(Self {
@@ -137,7 +156,7 @@ impl<N: Net> Session<N> {
             tunnel: RefCell::new(None),
             is_last: Cell::new(false),
             is_closing: Cell::new(false),
-            drain,
+            connections,
         })
     }
 
@@ -186,7 +205,7 @@ impl<N: Net> Session<N> {
             bytes_max: limits.head_bytes_max,
             fields_max: limits.headers_max,
         };
-        let mut watch = Watch::new(self.pulse.clone(), &self.drain);
+        let mut watch = Watch::new(self.pulse.clone(), &self.connections);
         loop {
             let session = self.clone();
             let handler =
@@ -213,6 +232,9 @@ impl<N: Net> Session<N> {
             .await;
             let read;
             (io, read) = (*connection).into_parts();
+            if matches!(ended, Ok(Ok(()))) && self.ends_at_once(&read) {
+                return;
+            }
             if ended.as_ref().err() != Some(&Seen::Expired(Expired::Quiet)) {
                 return Box::pin(self.finish_http1(io, read, ended)).await;
             }
@@ -233,6 +255,14 @@ impl<N: Net> Session<N> {
         }
     }
 
+    /// Whether there is nothing left to do but to drop the stream, as [`ClientIo::end`] would.
+    fn ends_at_once(&self, read: &Bytes) -> bool {
+        self.is_last.get()
+            && read.is_empty()
+            && !self.client.is_tls
+            && self.tunnel.borrow().is_none()
+    }
+
     /// Whether nothing of this connection would be lost with its codec.
     fn may_rest(&self) -> bool {
         let is_ending = self.is_last.get() || self.is_closing.get();
@@ -251,8 +281,9 @@ impl<N: Net> Session<N> {
             Ok(Ok(())) => match self.tunnel.take() {
                 Some(tunnel) => {
                     let pause_max = self.context.shared.config.timeouts.response_body;
-                    let (pulse, drain) = (self.pulse.clone(), self.drain.clone());
-                    tunnel.run(io, read, pulse, pause_max, drain).await;
+                    let pulse = self.pulse.clone();
+                    let carrying = tunnel.run(io, read, pulse, pause_max, &self.connections);
+                    carrying.await;
                 }
                 None if self.is_last.get() && read.is_empty() => {
                     io.end(self.client.is_tls).await;
@@ -293,7 +324,7 @@ impl<N: Net> Session<N> {
             .serve_connection(TokioIo::new(io), service);
         let mut connection = pin!(connection);
         let mut is_leaving = false;
-        let mut watch = Watch::new(self.pulse.clone(), &self.drain);
+        let mut watch = Watch::new(self.pulse.clone(), &self.connections);
         let ended = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(ended) = connection.as_mut().poll(cx) {

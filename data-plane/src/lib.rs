@@ -14,6 +14,7 @@ pub mod workers;
 
 pub mod worker;
 
+mod connections;
 mod listener;
 
 mod tls;

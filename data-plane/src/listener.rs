@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::connections::{Connections, Stage};
 use crate::drain;
 use crate::http;
 use crate::metrics::PauseLabels;
@@ -57,7 +57,7 @@ pub(crate) async fn run<N: Net>(
         scheme,
         context,
         drain: drain.clone(),
-        connections: JoinSet::new(),
+        connections: Rc::default(),
         paused_until: None,
         told: None,
         untold: 0,
@@ -73,6 +73,7 @@ pub(crate) async fn run<N: Net>(
         }
     }
     port.context.shared.metrics.families().draining.set(1);
+    port.connections.advance(Stage::Draining);
     port.hand_off(listener).await;
     port.finish().await;
 }
@@ -102,7 +103,7 @@ struct Port<N: Net> {
     scheme: Scheme,
     context: Rc<Context<N>>,
     drain: drain::Signal,
-    connections: JoinSet<()>,
+    connections: Rc<Connections>,
     /// No client is taken before; they wait in the kernel's queue.
     paused_until: Option<Instant>,
     /// When a pause was last told of, and how many there were since.
@@ -156,8 +157,6 @@ impl<N: Net> Port<N> {
     }
 
     fn serve(&mut self, stream: N::Stream, peer: SocketAddr) {
-        // What is left of ended tasks is let go of here, so that their ends wake nobody.
-        while self.connections.try_join_next().is_some() {}
         let context = self.context.clone();
         let config = &context.shared.config;
         let open = context
@@ -168,19 +167,18 @@ impl<N: Net> Port<N> {
         let Some(open) = open else { return };
         let is_tls = self.scheme == Scheme::Https;
         let client = Client::new(peer, self.address, is_tls, config);
-        let drain = self.drain.clone();
-        // Boxed: a task is copied whole several times when it begins and when it ends. Apart: a connection without TLS has no
-        // room for one.
+        let connections = self.connections.clone();
+        // Apart: a connection without TLS has no room for it.
         if is_tls {
-            self.connections.spawn_local(Box::pin(async move {
+            self.connections.spawn(async move {
                 let _open = open;
-                http::serve_tls(context, stream, client, drain).await;
-            }));
+                http::serve_tls(context, stream, client, connections).await;
+            });
         } else {
-            self.connections.spawn_local(Box::pin(async move {
+            self.connections.spawn(async move {
                 let _open = open;
-                http::serve_plain(context, stream, client, drain).await;
-            }));
+                http::serve_plain(context, stream, client, connections).await;
+            });
         }
     }
 
@@ -199,7 +197,6 @@ impl<N: Net> Port<N> {
                 tokio::select! {
                     biased;
                     () = &mut ended => break,
-                    Some(_) = self.connections.join_next() => {}
                     (stream, peer) = listener.accept() => self.serve(stream, peer),
                 }
             }
@@ -212,16 +209,23 @@ impl<N: Net> Port<N> {
         }
     }
 
-    async fn finish(mut self) {
+    async fn finish(self) {
         let mut drain = self.drain.clone();
         let deadline = async {
             drain.deadline().await;
+            self.connections.advance(Stage::Deadline);
             tokio::time::sleep(DEADLINE_GRACE).await;
         };
-        let ended = async { while self.connections.join_next().await.is_some() {} };
         tokio::select! {
-            () = ended => {}
+            () = self.connections.ended() => {}
             () = deadline => {}
         }
+    }
+}
+
+/// What is left ends with the listener.
+impl<N: Net> Drop for Port<N> {
+    fn drop(&mut self) {
+        self.connections.advance(Stage::Over);
     }
 }

@@ -7,8 +7,8 @@
 mod handles;
 mod histogram;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -55,7 +55,8 @@ pub(crate) struct Families {
     pub(crate) owners_overflowed: Gauge,
     pub(crate) generation: Gauge,
     pub(crate) draining: Gauge,
-    open_connections: AtomicUsize,
+    /// Of `client_connections_total`: found once, not by each connection.
+    accepted: OnceLock<Counter>,
     /// Owners with series of their own.
     owners: AtomicUsize,
 }
@@ -121,14 +122,19 @@ impl Metrics {
     /// Takes one of `connections_max` places of the process, or counts the refusal.
     pub(crate) fn open_connection(&self, connections_max: usize) -> Option<OpenConnection> {
         let families = self.families();
-        let others = families.open_connections.fetch_add(1, Ordering::Relaxed);
-        if others >= connections_max {
-            families.open_connections.fetch_sub(1, Ordering::Relaxed);
+        let others = families.client_connections_open.inc();
+        if usize::try_from(others).is_ok_and(|others| others >= connections_max) {
+            families.client_connections_open.dec();
             self.count(&families.client_connections_total, "refused");
             return None;
         }
-        families.client_connections_open.inc();
-        self.count(&families.client_connections_total, "accepted");
+        let accepted = families.accepted.get_or_init(|| {
+            let result = ResultLabels { result: "accepted" };
+            families
+                .client_connections_total
+                .get_or_create_owned(&result)
+        });
+        accepted.inc();
         Some(OpenConnection(self.clone()))
     }
 
@@ -136,8 +142,8 @@ impl Metrics {
     pub(crate) fn connections(&self) -> usize {
         let families = self.families();
         let upstreams = families.upstream_connections.get();
-        let clients = families.open_connections.load(Ordering::Relaxed);
-        clients.saturating_add(usize::try_from(upstreams).unwrap_or(0))
+        let clients = families.client_connections_open.get();
+        usize::try_from(clients.saturating_add(upstreams)).unwrap_or(0)
     }
 
     pub(crate) fn open_upstream(&self) -> OpenUpstream {
@@ -167,9 +173,7 @@ impl Metrics {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let families = self.0.families();
-        families.open_connections.fetch_sub(1, Ordering::Relaxed);
-        families.client_connections_open.dec();
+        self.0.families().client_connections_open.dec();
     }
 }
 

@@ -2,20 +2,21 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::pulse::Pulse;
 
 /// How long a client may take to close its side after we closed ours.
 const LINGER: Duration = Duration::from_secs(2);
-/// Most heads are no longer; the rest is read by the codec.
-const WAKE_BYTES: usize = 4096;
+/// Read at once while there is no codec. Most heads are no longer; the rest is read by the codec.
+const READ_BYTES: usize = 4096;
 
 /// A client's stream.
 pub(super) struct ClientIo<S> {
@@ -51,8 +52,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// closed its side.
     pub(super) async fn is_woken(&mut self) -> io::Result<bool> {
         self.ahead = poll_fn(|cx| {
-            let mut room = [0; WAKE_BYTES];
-            let mut buffer = ReadBuf::new(&mut room);
+            let mut room = [MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buffer.filled())))
         })
@@ -77,11 +78,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Closes without a reset: a client that still sends must be able to read the answer (RFC 9112 §9.6).
     pub(super) async fn close(mut self) {
         let closing = async move {
-            // Not in the future, which is as large as all that it may hold and lives as long as the connection.
-            let mut rest = vec![0; 4096];
             self.stream.shutdown().await?;
-            while self.stream.read(&mut rest).await? > 0 {}
-            io::Result::Ok(())
+            poll_fn(|cx| {
+                loop {
+                    let mut room = [MaybeUninit::uninit(); READ_BYTES];
+                    let mut rest = ReadBuf::uninit(&mut room);
+                    ready!(Pin::new(&mut self.stream).poll_read(cx, &mut rest))?;
+                    if rest.filled().is_empty() {
+                        return Poll::Ready(io::Result::Ok(()));
+                    }
+                }
+            })
+            .await
         };
         // The client may be gone, or slow, or hostile: nothing is left to be done for it.
         let _ = tokio::time::timeout(LINGER, closing).await;

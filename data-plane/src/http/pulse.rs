@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Timeouts;
-use crate::drain;
+use crate::connections::{Connections, Stage};
 
 /// How long an idle connection may still bring a request once we drain. A client that is about to send one gets an
 /// answer instead of a reset.
@@ -79,8 +79,8 @@ pub(crate) struct Busy {
 pub(super) struct Turn<'p>(&'p Pulse);
 
 /// Ends when the process drains and a connection that has said nothing yet has had its chance.
-pub(super) async fn silence(drain: &mut drain::Signal) {
-    drain.started().await;
+pub(super) async fn silence(connections: &Connections) {
+    connections.reached(Stage::Draining).await;
     tokio::time::sleep(DRAIN_IDLE).await;
 }
 
@@ -152,6 +152,11 @@ impl Pulse {
     /// When it last moved.
     pub(super) fn since(&self) -> Instant {
         self.since.get()
+    }
+
+    /// Whether nothing happens to its requests but in a turn of the connection: those of HTTP/2 have tasks of their own.
+    pub(super) fn is_driven_by_one_task(&self) -> bool {
+        self.reads_heads
     }
 
     /// A request begins.

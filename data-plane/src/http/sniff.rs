@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::ready;
 
@@ -29,8 +30,8 @@ pub(super) async fn is_http2(stream: &mut (impl AsyncRead + Unpin)) -> io::Resul
 /// What there is to be read; nothing: the end.
 async fn some(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     poll_fn(|cx| {
-        let mut room = [0; READ_BYTES];
-        let mut buffer = ReadBuf::new(&mut room);
+        let mut room = [MaybeUninit::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut room);
         ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
         Ok(BytesMut::from(buffer.filled())).into()
     })

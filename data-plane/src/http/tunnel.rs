@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::io::ClientIo;
 use super::pulse::Pulse;
-use crate::drain;
+use crate::connections::{Connections, Stage};
 use crate::metrics::OwnerHandles;
 use crate::upstream::Lease;
 
@@ -29,7 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         ahead: Bytes,
         pulse: Rc<Pulse>,
         pause_max: Duration,
-        mut drain: drain::Signal,
+        connections: &Connections,
     ) {
         let bare = tokio::time::timeout(pause_max, self.lease.into_raw());
         let Ok(Some(mut raw)) = bare.await else {
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         let reason = tokio::select! {
             carried = carry => if carried.is_ok() { "closed" } else { "reset" },
             () = paused(&pulse, pause_max) => "idle",
-            () = drain.deadline() => "drained",
+            () = connections.reached(Stage::Deadline) => "drained",
         };
         tracing::debug!(reason, "an upgraded connection ended");
         upgraded.dec();

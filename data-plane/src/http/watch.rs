@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
 use super::pulse::{Cut, Expired, Pulse};
-use crate::drain;
+use crate::connections::{Connections, Stage};
 
 /// What `watch` has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,46 +20,42 @@ pub(super) enum Seen {
     Deadline,
 }
 
-/// One timer and one signal for one connection.
+/// One timer for one connection.
 pub(super) struct Watch {
     pulse: Rc<Pulse>,
     /// Nothing before the first look: a connection that brings its request at once then never has a timer that is sooner
     /// than the runtime's next one, for which the runtime would wake itself by a system call.
     sleep: Option<Pin<Box<Sleep>>>,
-    signal: drain::Signal,
-    /// The start of the drain, then its deadline.
-    drain: Pin<Box<dyn Future<Output = ()>>>,
-    /// `drain` knows whom to wake.
-    is_waiting: bool,
+    connections: Rc<Connections>,
     is_draining: bool,
 }
 
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(pulse: Rc<Pulse>, signal: &drain::Signal) -> Self {
-        let mut started = signal.clone();
+    pub(super) fn new(pulse: Rc<Pulse>, connections: &Rc<Connections>) -> Self {
         Self {
             pulse,
             sleep: None,
-            signal: signal.clone(),
-            drain: Box::pin(async move { started.started().await }),
-            is_waiting: false,
+            connections: connections.clone(),
             is_draining: false,
         }
     }
 
-    /// To be polled after the connection, whose progress it judges, and always by the same task.
+    /// To be polled after the connection, whose progress it judges, and always by the connection's task.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Seen> {
-        // The signal takes a lock that all workers share, so it is polled only when that can be of use.
-        if !self.is_waiting || self.is_draining || self.signal.has_news() {
-            self.is_waiting = true;
-            if self.drain.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(self.drained());
-            }
+        match self.connections.stage() {
+            Stage::Serving => {}
+            Stage::Draining if self.is_draining => {}
+            Stage::Draining | Stage::Deadline | Stage::Over => return Poll::Ready(self.drained()),
         }
         loop {
             let due = self.pulse.due();
+            if due.is_none() && self.sleep.is_none() && self.pulse.is_driven_by_one_task() {
+                // Whatever gives it something to wait for polls this again. A connection that ends with its first answer
+                // never has a timer.
+                return Poll::Pending;
+            }
             // A request is running. Look again when it could be over and the shortest wait with it.
             let again = || self.pulse.now() + self.pulse.shortest();
             let sleep = self.sleep.get_or_insert_with(|| {
@@ -92,8 +88,6 @@ impl Watch {
             self.pulse.cut(Cut::Drained);
             return Seen::Deadline;
         }
-        let mut ended = self.signal.clone();
-        self.drain = Box::pin(async move { ended.deadline().await });
         self.is_draining = true;
         self.pulse.drain();
         Seen::Drain

@@ -30,6 +30,8 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::body::Received;
+
 /// The codec in use.
 pub(crate) type Http1 = hyper_codec::Hyper;
 
@@ -147,7 +149,7 @@ enum Kind {
 /// A body that a client or an endpoint sends, by whatever HTTP.
 pub(crate) enum Incoming {
     Http1(<Http1 as Codec>::Incoming),
-    Http2(hyper::body::Incoming),
+    Http2(Received),
 }
 
 // === impl Stream, Outgoing ===
@@ -201,6 +203,15 @@ impl Error for CodecError {
     }
 }
 
+impl From<h2::Error> for CodecError {
+    fn from(error: h2::Error) -> Self {
+        Self {
+            kind: Kind::Closed,
+            source: Box::new(error),
+        }
+    }
+}
+
 // === impl Incoming ===
 
 impl Body for Incoming {
@@ -213,7 +224,7 @@ impl Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, CodecError>>> {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(CodecError::from),
+            Self::Http2(body) => body.poll_frame(cx).map_err(CodecError::from),
         }
     }
 

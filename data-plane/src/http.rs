@@ -4,13 +4,13 @@
 //! chosen once: by ALPN under TLS, by the HTTP/2 preface otherwise; after that nothing else is spoken.
 //!
 //! `pulse` knows what the connection waits for, `watch` ends it when that takes too long, `io` is its stream, `sniff`
-//! finds the preface, `bounds` says what an HTTP/2 connection may hold, `rest` waits for the next request without buffers,
-//! `tunnel` goes on after an upgrade.
+//! finds the preface, `http2` serves what begins with it, `rest` waits for the next request without buffers, `tunnel` goes
+//! on after an upgrade.
 //!
 //! A client that closes its side while it waits for an answer is taken to be gone (`half_close(false)`), so that work for
 //! nobody ends.
 
-mod bounds;
+mod http2;
 mod io;
 pub(crate) mod pulse;
 mod rest;
@@ -28,9 +28,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
@@ -41,20 +38,11 @@ use crate::connections::Connections;
 use crate::error::ProxyError;
 use crate::net::Net;
 use crate::proxy;
-use crate::upstream::LocalExecutor;
 use crate::worker::Context;
-use bounds::Bounds;
 use io::{ClientIo, Shutdown};
 use pulse::{Busy, Expired, Pulse};
 use tunnel::Tunnel;
 use watch::{Seen, Watch};
-
-/// What is kept of one answer of an HTTP/2 connection while its client takes none of it, beside what was read at once. A client may
-/// leave all of its streams so.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// How often a silent HTTP/2 client with requests is asked whether it lives, and how long the answer may take.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the requests of one connection share.
 pub(crate) struct Session<N: Net> {
@@ -189,7 +177,7 @@ impl<N: Net> Session<N> {
             let io = ClientIo::new(stream, ahead, pulse, Shutdown::Codec);
             // Boxed, as are the rare ends below: the task of a connection has room for the largest of its states as long as
             // it lives, and most wait for a request most of the time.
-            Box::pin(self.serve_http2(io)).await;
+            Box::pin(http2::serve(self, io)).await;
         } else {
             let io = ClientIo::new(stream, ahead, pulse, Shutdown::Session);
             self.serve_http1(io).await;
@@ -293,61 +281,6 @@ impl<N: Net> Session<N> {
             Ok(Err(error)) => {
                 self.note_failure(error);
                 io.close().await;
-            }
-            Err(seen) => self.note_end(seen),
-        }
-    }
-
-    async fn serve_http2<S>(self: Rc<Self>, io: ClientIo<S>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let limits = &self.context.shared.config.limits;
-        let session = self.clone();
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            // A stream's task is copied whole when it begins and when it ends; boxed, that is little.
-            Box::pin(answer(session.clone(), request.map(Incoming::Http2)))
-        });
-        let bounds = Bounds::new(self.client.is_trusted, limits.streams_max);
-        let connection = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
-            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(bounds.reset_streams_max)
-            .max_local_error_reset_streams(bounds.error_streams_max)
-            .initial_stream_window_size(bounds::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(bounds.window_bytes)
-            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(io), service);
-        let mut connection = pin!(connection);
-        let mut is_leaving = false;
-        let mut watch = Watch::new(self.pulse.clone(), &self.connections);
-        let ended = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(ended));
-                }
-                match watch.poll(cx) {
-                    Poll::Ready(Seen::Drain) => connection.as_mut().graceful_shutdown(),
-                    // GOAWAY first: a client that is about to send a request then knows that it was not taken.
-                    Poll::Ready(Seen::Expired(Expired::Idle)) if !is_leaving => {
-                        is_leaving = true;
-                        connection.as_mut().graceful_shutdown();
-                        self.pulse.drain();
-                    }
-                    Poll::Ready(seen) => return Poll::Ready(Err(seen)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await;
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(client = %self.client.ip, %error, "an HTTP/2 connection failed");
             }
             Err(seen) => self.note_end(seen),
         }

@@ -21,10 +21,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::alarm::Alarm;
-use crate::body::RequestBody;
+use crate::body::{self, RequestBody};
 use crate::codec::CodecError;
 pub(crate) use http1::{Http1, Raw};
-pub(crate) use http2::{Http2, LocalExecutor};
+pub(crate) use http2::Http2;
 pub(crate) use pool::{Lease, Pool, Slotted, Wanted};
 
 /// A connection that takes a request.
@@ -36,7 +36,7 @@ pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 /// The body of a response, as it comes from the endpoint.
 pub(crate) enum Received {
     Http1(http1::Received),
-    Http2(http2::Received),
+    Http2(body::Received),
 }
 
 /// What went wrong between us and an endpoint.

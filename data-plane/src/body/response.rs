@@ -22,7 +22,7 @@ pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     /// A text of ours, or nothing, with the books of the request.
     Own {
         text: Option<Bytes>,
-        _account: Account,
+        account: Account,
     },
     /// What the endpoint sends.
     Forwarded(Forwarded<S>),
@@ -164,8 +164,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
         account.busy().handed();
         Self::Own {
             text: Some(text).filter(|text| !text.is_empty()),
-            _account: account,
+            account,
         }
+    }
+
+    /// The client takes nothing of it, and it will not be sent any further.
+    pub(crate) fn stalled(&mut self) {
+        let (Self::Own { account, .. } | Self::Forwarded(Forwarded { account, .. })) = self;
+        account.fail(&ProxyError::ClientStalled);
     }
 }
 

@@ -93,6 +93,10 @@ pub(crate) fn strip_response(headers: &mut HeaderMap, present: Present) {
         }
         join_lengths(headers);
     }
+    if present.any(Present::TE) {
+        // It means nothing here, and HTTP/2 would refuse to send it.
+        headers.remove(TE);
+    }
     strip(headers, present);
 }
 

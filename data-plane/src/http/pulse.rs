@@ -35,6 +35,8 @@ pub(crate) struct Pulse {
     is_flushed: Cell<bool>,
     cut: Cell<Option<Cut>>,
     since: Cell<Instant>,
+    /// When bytes came last; HTTP/2 only.
+    read_at: Cell<Instant>,
     /// The time of this turn, while the connection is being driven by one task.
     turn: Cell<Option<Instant>>,
 }
@@ -88,6 +90,7 @@ pub(super) async fn silence(connections: &Connections) {
 
 impl Pulse {
     pub(crate) fn new(timeouts: &Timeouts, reads_heads: bool) -> Rc<Self> {
+        let now = Instant::now();
         Rc::new(Self {
             timeouts: Waits {
                 idle: timeouts.downstream_idle,
@@ -104,16 +107,19 @@ impl Pulse {
             is_quiet: Cell::new(false),
             is_flushed: Cell::new(true),
             cut: Cell::new(None),
-            since: Cell::new(Instant::now()),
+            since: Cell::new(now),
+            read_at: Cell::new(now),
             turn: Cell::new(None),
         })
     }
 
     /// Bytes came in.
     pub(super) fn read(&self) {
-        if self.is_tunnel.get() {
+        if !self.reads_heads {
+            self.read_at.set(self.now());
+        } else if self.is_tunnel.get() {
             self.touch();
-        } else if self.reads_heads && self.requests.get() == 0 && !self.is_in_head.get() {
+        } else if self.requests.get() == 0 && !self.is_in_head.get() {
             self.is_in_head.set(true);
             self.touch();
         }
@@ -154,9 +160,9 @@ impl Pulse {
         self.since.get()
     }
 
-    /// Whether nothing happens to its requests but in a turn of the connection: those of HTTP/2 have tasks of their own.
-    pub(super) fn is_driven_by_one_task(&self) -> bool {
-        self.reads_heads
+    /// When bytes came last; HTTP/2 only.
+    pub(super) fn read_at(&self) -> Instant {
+        self.read_at.get()
     }
 
     /// A request begins.

@@ -51,7 +51,7 @@ impl Watch {
         }
         loop {
             let due = self.pulse.due();
-            if due.is_none() && self.sleep.is_none() && self.pulse.is_driven_by_one_task() {
+            if due.is_none() && self.sleep.is_none() {
                 // Whatever gives it something to wait for polls this again. A connection that ends with its first answer
                 // never has a timer.
                 return Poll::Pending;

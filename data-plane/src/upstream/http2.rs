@@ -1,15 +1,14 @@
 //! One HTTP/2 connection to an endpoint, shared by many requests and driven by a task of its own.
 //!
 //! In: a fresh stream. Out: a [`Link`] once the endpoint has sent its SETTINGS, so that no request goes to one that speaks
-//! no HTTP/2, nor more at a time than it takes. `exchange` sends a request, `received` is the body of its response,
-//! `driver` is the task, which also finds out that the endpoint is gone.
+//! no HTTP/2, nor more at a time than it takes. `exchange` sends a request, `driver` is the task, which also finds out that
+//! the endpoint is gone.
 //!
 //! This uses the `h2` crate and not hyper's client over it: with that one a request passes two more tasks, and neither
 //! what the endpoint allows nor whether it has processed a request is to be seen.
 
 mod driver;
 mod exchange;
-mod received;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -27,7 +26,6 @@ use super::links::Links;
 use crate::metrics::OpenUpstream;
 use driver::{CountedIo, Driver};
 use exchange::Uploading;
-pub(crate) use received::Received;
 
 /// Requests at a time on one connection, whatever the endpoint allows.
 const STREAMS_MAX: usize = 128;
@@ -38,10 +36,6 @@ const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
 /// What is kept of one request's body while the endpoint takes none of it.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
-
-/// Runs tasks on the thread of the worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalExecutor;
 
 /// A connection, as [`Links`] keeps it.
 pub(super) struct Link {
@@ -71,14 +65,6 @@ pub(super) enum HandshakeError {
     /// The endpoint answered something else, or closed the connection, before any request was sent.
     NotHttp2(String),
     Failed(io::Error),
-}
-
-// === impl LocalExecutor ===
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
-    }
 }
 
 // === impl Link ===

@@ -199,7 +199,7 @@ fn http2_clients_reach_http1_endpoints() {
         assert_eq!(endpoint.received()[0].body, b"body");
         // Many at a time over one client connection.
         let mut running = Vec::new();
-        for n in 0..50 {
+        for n in 0..100 {
             let asked = request(&format!("/{n}")).body(empty()).expect("a request");
             running.push(sender.send_request(asked));
         }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::harness::client::Client;
+use crate::harness::frames::{WINDOW_UPDATE, frame, greet, request};
 use crate::harness::{config, proxy_over, run, table_of, until};
 
 /// The kernel doubles it.
@@ -113,6 +114,33 @@ fn little_of_an_answer_that_its_client_does_not_take_leaves_its_endpoint() {
         let stalled = proxy.errors("client_stalled");
         assert!((stalled - 1.0).abs() < 0.1, "{stalled}");
         let (bytes, bound) = (written.bytes.get(), KEPT_BYTES + KERNEL_BYTES);
+        assert!(bytes <= bound, "{bytes} of at most {bound}");
+    });
+}
+
+#[test]
+fn a_client_that_opens_all_windows_and_reads_nothing_lets_go_of_its_endpoints() {
+    run(async {
+        let written = Written::default();
+        let endpoint = large(written.clone()).await;
+        let mut config = config();
+        config.timeouts.response_body = Duration::from_millis(500);
+        let proxy = proxy_over(Small, config, table_of(&[endpoint])).await;
+        let stream = small().expect("a socket").connect(proxy.http).await;
+        let mut client = Client::of(stream.expect("connected"));
+        greet(&mut client, i32::MAX as u32).await;
+        let room = (i32::MAX as u32 - 65_535).to_be_bytes();
+        client.send(frame(WINDOW_UPDATE, false, 0, &room)).await;
+        let streams: usize = 20;
+        for number in (1..).step_by(2).take(streams) {
+            client.send(request(number, true, "GET", "/", &[])).await;
+        }
+        until(|| written.answers_cut.get() == streams).await;
+        let stalled = proxy.errors("client_stalled");
+        let streams_counted = streams as f64;
+        assert!((stalled - streams_counted).abs() < 0.1, "{stalled}");
+        let bound = streams * (KEPT_BYTES + KERNEL_BYTES);
+        let bytes = written.bytes.get();
         assert!(bytes <= bound, "{bytes} of at most {bound}");
     });
 }

@@ -17,6 +17,7 @@ mod handoff;
 mod heads;
 mod http2;
 mod http2_frames;
+mod http2_streams;
 mod limits;
 mod limits_descriptors;
 mod limits_stalled;

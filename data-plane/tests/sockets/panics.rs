@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::client::Client;
 use crate::harness::endpoint::{Peer, scripted};
-use crate::harness::{config, run, table_of, until};
+use crate::harness::{config, frames, run, table_of, until};
 
 /// Whoever reads these bytes panics.
 const TRAP: &[u8] = b"trap!";
@@ -99,7 +99,7 @@ impl AsyncWrite for TrappedStream {
 }
 
 #[test]
-fn a_panic_costs_the_connection_that_it_happens_in() {
+fn a_panic_costs_the_connection_or_the_stream_that_it_happens_in() {
     run(async {
         let endpoint = scripted(|mut peer: Peer| async move {
             while let Some(request) = peer.receive().await {
@@ -137,6 +137,20 @@ fn a_panic_costs_the_connection_that_it_happens_in() {
             };
             until(open).await;
         }
+        // On HTTP/2 a fault in one stream leaves the others of its connection alone.
+        let mut client = frames::connect(address, 65_535).await;
+        let mut ends = Vec::new();
+        for (number, path) in [(1, "/endpoint"), (3, "/")] {
+            let asked = frames::request(number, true, "GET", path, &[]);
+            client.send(asked).await;
+            ends.push(loop {
+                let frame = frames::read(&mut client).await.expect("it goes on");
+                if frame.stream == number && (frame.is_last() || frame.kind == frames::RST_STREAM) {
+                    break frame.kind;
+                }
+            });
+        }
+        assert_eq!(ends, [frames::RST_STREAM, frames::DATA]);
         assert!(!running.is_finished(), "the worker goes on");
     });
 }

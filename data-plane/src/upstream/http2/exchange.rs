@@ -9,14 +9,13 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::super::{Left, SendError, UpstreamError};
-use super::{Http2, Received};
-use crate::body::RequestBody;
+use super::Http2;
+use crate::body::{Received, RequestBody};
 
 /// The body of a request on its way.
 struct Upload {
@@ -102,9 +101,9 @@ impl Http2 {
 }
 
 fn response_of(response: Response<h2::RecvStream>) -> Response<Received> {
-    let length = response.headers().get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    response.map(|stream| Received::new(stream, length))
+    let (head, stream) = response.into_parts();
+    let body = Received::of_response(stream, &head.headers);
+    Response::from_parts(head, body)
 }
 
 /// Whether the endpoint said so (RFC 9113 §8.7). The error of a GOAWAY comes only to the requests that it does not cover,

@@ -6,9 +6,11 @@ use super::client::Client;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const PING: u8 = 6;
-pub(crate) const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const HEADERS: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
@@ -16,22 +18,54 @@ const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 /// Connects and lets the server send so many bytes of each body.
 pub(crate) async fn connect(to: SocketAddr, window: u32) -> Client {
     let mut client = Client::connect(to).await;
+    greet(&mut client, window).await;
+    client
+}
+
+/// Begins a connection, and lets the server send so many bytes of each body.
+pub(crate) async fn greet(client: &mut Client, window: u32) {
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
     client.send(frame(SETTINGS, false, 0, &setting)).await;
-    client
+}
+
+/// A frame from the server.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The next frame.
+pub(crate) async fn read(client: &mut Client) -> Option<Frame> {
+    let head = client.take(9).await;
+    let &[_, high, low, kind, flags, a, b, c, d] = &head[..] else {
+        return None;
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    Some(Frame {
+        kind,
+        flags,
+        stream: u32::from_be_bytes([a, b, c, d]),
+        payload: client.take(length).await,
+    })
 }
 
 /// The kind of the next frame, and whether it is the last of its stream.
 pub(crate) async fn next(client: &mut Client) -> Option<(u8, bool)> {
-    let head = client.take(9).await;
-    let &[_, high, low, kind, flags, ..] = &head[..] else {
-        return None;
-    };
-    client
-        .take(usize::from(u16::from_be_bytes([high, low])))
-        .await;
-    Some((kind, kind <= HEADERS && flags & END_STREAM > 0))
+    let frame = read(client).await?;
+    Some((frame.kind, frame.is_last()))
+}
+
+// === impl Frame ===
+
+impl Frame {
+    /// Whether its stream ends with it, and not by a reset.
+    pub(crate) fn is_last(&self) -> bool {
+        self.kind <= HEADERS && self.flags & END_STREAM > 0
+    }
 }
 
 /// One frame.

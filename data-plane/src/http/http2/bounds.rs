@@ -7,6 +7,12 @@
 /// Bytes of one request's body that are kept for an endpoint that takes none.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
+/// Streams of a connection whose memory is kept for the next ones.
+pub(super) fn spare_seats(is_trusted: bool) -> usize {
+    // A tier in front sends up to 32 at a time before it opens a further connection.
+    if is_trusted { 32 } else { 4 }
+}
+
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {

@@ -1,9 +1,11 @@
-//! The body of a response on an HTTP/2 connection. What the client has taken makes room for more (flow control).
+//! A body as it arrives on an HTTP/2 connection, of either side. What has been taken of it makes room for more (flow control).
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
 
 /// A body as it arrives.
@@ -12,23 +14,44 @@ pub(crate) struct Received {
     /// What is still to come, when the head has told.
     bytes_left: Option<u64>,
     has_trailers_next: bool,
+    /// Known from the head: to ask the stream takes a lock.
+    is_empty: bool,
+    /// A reset that names no error does not break what is whole.
+    may_be_reset: bool,
 }
 
 // === impl Received ===
 
 impl Received {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
+    /// Of a request. A client that resets its stream has not sent it whole, whatever it gives as the reason.
+    pub(crate) fn of_request(stream: RecvStream, head: &HeaderMap) -> Self {
+        Self::new(stream, head, false)
+    }
+
+    /// Of a response.
+    pub(crate) fn of_response(stream: RecvStream, head: &HeaderMap) -> Self {
+        Self::new(stream, head, true)
+    }
+
+    fn new(stream: RecvStream, head: &HeaderMap, may_be_reset: bool) -> Self {
+        let is_empty = stream.is_end_stream();
+        let length = || head.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         Self {
             stream,
-            bytes_left: length,
+            bytes_left: if is_empty { Some(0) } else { length() },
             has_trailers_next: false,
+            is_empty,
+            may_be_reset,
         }
     }
 
-    pub(in super::super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if self.is_empty {
+            return Poll::Ready(None);
+        }
         if !self.has_trailers_next {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -52,12 +75,12 @@ impl Received {
         }
     }
 
-    pub(in super::super) fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.is_empty || self.stream.is_end_stream()
     }
 
-    pub(in super::super) fn size_hint(&self) -> SizeHint {
-        if self.stream.is_end_stream() {
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() {
             return SizeHint::with_exact(0);
         }
         self.bytes_left
@@ -67,6 +90,6 @@ impl Received {
     /// An endpoint that has answered in full may ask us not to send the rest of the request (RFC 9113 §8.1).
     fn is_whole(&self, error: &h2::Error) -> bool {
         let asks = error.is_reset() && error.reason() == Some(Reason::NO_ERROR);
-        asks && self.bytes_left.is_none_or(|left| left == 0)
+        self.may_be_reset && asks && self.bytes_left.is_none_or(|left| left == 0)
     }
 }

@@ -26,6 +26,9 @@ use tiergate_data_plane::table::{
 };
 use tiergate_data_plane::workers;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error>;
 
 struct Options {

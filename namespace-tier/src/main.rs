@@ -9,6 +9,10 @@ use tiergate_namespace::{Config, scope, serve};
 /// Another one than the package's when the build is told so (docs/versions.md).
 const VERSION: &str = version(option_env!("TIERGATE_VERSION"), env!("CARGO_PKG_VERSION"));
 
+/// Requests allocate small things for a moment, many times a second (docs/adr/0028-mimalloc.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
     match invocation(Tier::Namespace, VERSION, arguments, process::variables()) {

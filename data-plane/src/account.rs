@@ -39,8 +39,14 @@ pub(crate) struct Account {
 
 impl Account {
     /// Opens the books; `unrouted` are those of requests that no route takes.
-    pub(crate) fn open(unrouted: &Rc<Unrouted>, entry: Option<Box<Entry>>, busy: Busy) -> Self {
-        Self {
+    ///
+    /// Boxed: they go from the request to its answer, and through the codec with that.
+    pub(crate) fn open(
+        unrouted: &Rc<Unrouted>,
+        entry: Option<Box<Entry>>,
+        busy: Busy,
+    ) -> Box<Self> {
+        Box::new(Self {
             started: busy.now(),
             unrouted: unrouted.clone(),
             owner: None,
@@ -51,7 +57,7 @@ impl Account {
             upload: None,
             entry,
             busy,
-        }
+        })
     }
 
     /// The request belongs to this Ingress.

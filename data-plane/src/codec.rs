@@ -12,7 +12,7 @@
 //! - What is no HTTP is refused when the head ends, at the latest.
 //! - A body that was not ended by its framing fails.
 //! - An endpoint that answers and closes while a request is still written to it is heard.
-//! - A request of which nothing was written is handed back.
+//! - A request of which nothing was written is handed back, and of any other that got no response the fields.
 
 mod hyper_codec;
 
@@ -26,7 +26,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -98,8 +98,10 @@ pub(crate) trait Client<S, B>: Sized {
     type Incoming;
 
     /// Sends a request and drives the connection until the head of the response is there.
-    async fn send(&mut self, request: Request<B>)
-    -> Result<Response<Self::Incoming>, SendError<B>>;
+    fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Self::Incoming>, SendError<B>>>;
 
     /// Drives it on; false when it has a task of its own or is at its end.
     fn drive(&mut self, cx: &mut Context<'_>) -> bool;
@@ -111,8 +113,13 @@ pub(crate) trait Client<S, B>: Sized {
     /// Whether its holder drives it: not once it has a task of its own or has been seen to end.
     fn is_driven(&self) -> bool;
 
-    /// Whether it can take a request this moment. Sees a close that has arrived meanwhile.
+    /// Whether it can take a request this moment. Sees a close that has arrived meanwhile. It wakes nobody until it is driven
+    /// again.
     fn is_usable(&mut self) -> bool;
+
+    /// Whether it could take a request when it was last driven, and nothing has arrived since: [`Self::is_usable`] at no
+    /// cost. False says nothing.
+    fn is_undisturbed(&self) -> bool;
 
     /// Gives it a task of its own, for a response that begins before the request has ended: neither waits for the other.
     fn detach(&mut self);
@@ -124,8 +131,17 @@ pub(crate) trait Client<S, B>: Sized {
 /// Why no response came.
 pub(crate) struct SendError<B> {
     pub(crate) error: CodecError,
-    /// The request, when nothing of it was written. Boxed: it is rare.
-    pub(crate) unsent: Option<Box<Request<B>>>,
+    pub(crate) left: Left<B>,
+}
+
+/// What a codec has left of a request that got no response. Boxed: it is rare.
+pub(crate) enum Left<B> {
+    /// All of it: nothing was written.
+    Request(Box<Request<B>>),
+    /// The fields of its head, which was written.
+    Fields(Box<HeaderMap>),
+    /// Not even that: its head was not written whole.
+    Nothing,
 }
 
 /// Why a connection or a body ended before its time.

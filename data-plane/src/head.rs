@@ -5,9 +5,11 @@
 //! leaves to its user is checked here.
 //!
 //! In the order of use: `present` (which of the fields below are there at all), `admit` (what we do not serve), `host` (the one host a request is for), `path` (what is
-//! compared with rules), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`.
+//! compared with rules), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`; `fields` keeps
+//! a head for a second try.
 
 pub(crate) mod admit;
+pub(crate) mod fields;
 pub(crate) mod forwarded;
 pub(crate) mod hop;
 pub(crate) mod host;

@@ -308,9 +308,10 @@ impl<N: Net> Session<N> {
     }
 }
 
-async fn answer<N: Net>(
+/// No future of its own: it would move the request once more, and its answer.
+fn answer<N: Net>(
     session: Rc<Session<N>>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody<N::Stream>>, Infallible> {
-    Ok(proxy::serve(session, request).await)
+) -> impl Future<Output = Result<Response<ResponseBody<N::Stream>>, Infallible>> {
+    proxy::serve(session, request)
 }

@@ -5,15 +5,20 @@
 //! pick an endpoint, send, try again where that is safe, rewrite the answer. `docs/request.md` tells the same with what
 //! can fail.
 //!
-//! `send` holds the tries; `prepare` makes the request for the endpoint.
+//! `send` holds the tries and `kept` what they need; `prepare` makes the request for the endpoint.
+//!
+//! Every byte that is moved here is moved for every request: what is large stays where it is, and goes down by reference.
 
+mod kept;
 mod prepare;
 mod send;
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 
@@ -49,15 +54,16 @@ struct Answer<N: Net> {
 pub(crate) async fn serve<N: Net>(
     session: Rc<Session<N>>,
     request: Request<Incoming>,
-) -> Response<ResponseBody<N::Stream>> {
+) -> Result<Response<ResponseBody<N::Stream>>, Infallible> {
+    let (mut head, incoming) = request.into_parts();
     let snapshot = session.context.snapshots.load_full(); // the only load for this request
     session.context.pool.follow(&snapshot);
-    let version = request.version();
-    let is_head = request.method() == Method::HEAD;
-    let has_body = !http_body::Body::is_end_stream(request.body());
-    let entry = entry(&session, &request);
+    let version = head.version;
+    let is_head = head.method == Method::HEAD;
+    let has_body = !http_body::Body::is_end_stream(&incoming);
+    let entry = entry(&session, &head);
     let mut account = Account::open(&session.context.unrouted, entry, session.begin());
-    let answer = forward(&session, &snapshot, &mut account, request).await;
+    let answer = forward(&session, &snapshot, &mut account, &mut head, incoming).await;
     let finish = Finish {
         version,
         // Of a body that has not been read, hyper does not wait for the rest: the client must know.
@@ -67,44 +73,38 @@ pub(crate) async fn serve<N: Net>(
     if finish.closes {
         session.closes();
     }
-    match answer {
+    Ok(match answer {
         Ok(answer) => deliver(&session, account, answer, &finish),
         Err(error) => refuse(&session, account, &error, &finish),
-    }
+    })
 }
 
 async fn forward<N: Net>(
     session: &Rc<Session<N>>,
     snapshot: &Arc<Snapshot>,
     account: &mut Account,
-    request: Request<Incoming>,
+    parts: &mut Parts,
+    incoming: Incoming,
 ) -> Result<Answer<N>, ProxyError> {
     let config = &session.context.shared.config;
-    let (mut parts, incoming) = request.into_parts();
     let present = Present::of(&parts.headers);
-    admit::admit(&parts, present, &config.limits)?;
-    let host = host::effective(&parts)?;
+    admit::admit(parts, present, &config.limits)?;
+    let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts.uri.path())?;
     account.routed(snapshot.owner_handles(found));
     let backend = snapshot.table.backend(snapshot.table.route(found).backend);
     note_route(account, snapshot, found);
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let (upgrade, protocol) = prepare::prepare(
-        session,
-        &mut parts,
-        present,
-        host,
-        backend.protocol,
-        has_body,
-    )?;
+    let (upgrade, protocol) =
+        prepare::prepare(session, parts, present, host, backend.protocol, has_body)?;
     if let Some(entry) = account.entry() {
         entry.request_id = parts
             .headers
             .get(&crate::head::forwarded::REQUEST_ID)
             .cloned();
     }
-    let (body, upload) = if has_body {
+    let (mut body, upload) = if has_body {
         let (limits, timeouts) = (&config.limits, &config.timeouts);
         let (body, upload) = RequestBody::new(incoming, limits.body_bytes_max, timeouts.body_read);
         account.uploads(upload.clone());
@@ -112,10 +112,9 @@ async fn forward<N: Net>(
     } else {
         (RequestBody::empty(), None)
     };
-    let request = Request::from_parts(parts, body);
     let position = snapshot.position(snapshot.table.route(found).backend);
     let sender = send::Sender::new(&session.context, backend, position, protocol, upload);
-    let (response, lease) = sender.send(request, account).await?;
+    let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
         response,
         lease,
@@ -139,7 +138,7 @@ fn find(
 /// Makes an endpoint's answer the client's.
 fn deliver<N: Net>(
     session: &Rc<Session<N>>,
-    mut account: Account,
+    mut account: Box<Account>,
     answer: Answer<N>,
     finish: &Finish,
 ) -> Response<ResponseBody<N::Stream>> {
@@ -179,7 +178,7 @@ fn deliver<N: Net>(
 /// Answers in place of an endpoint.
 fn refuse<N: Net>(
     session: &Session<N>,
-    mut account: Account,
+    mut account: Box<Account>,
     error: &ProxyError,
     finish: &Finish,
 ) -> Response<ResponseBody<N::Stream>> {
@@ -192,19 +191,19 @@ fn refuse<N: Net>(
 }
 
 /// What the access log is to tell, if this request is one to log.
-fn entry<N: Net>(session: &Session<N>, request: &Request<Incoming>) -> Option<Box<Entry>> {
+fn entry<N: Net>(session: &Session<N>, head: &Parts) -> Option<Box<Entry>> {
     let context = &session.context;
     if !context.sampler.takes(&context.shared.access_log) {
         return None;
     }
-    let authority = request.uri().authority();
+    let authority = head.uri.authority();
     let host = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     Some(Box::new(Entry {
         client: session.client.ip,
-        method: request.method().clone(),
-        host: host.or_else(|| request.headers().get(http::header::HOST).cloned()),
-        uri: request.uri().clone(),
-        version: request.version(),
+        method: head.method.clone(),
+        host: host.or_else(|| head.headers.get(http::header::HOST).cloned()),
+        uri: head.uri.clone(),
+        version: head.version,
         request_id: None,
         owner: None,
         backend: None,

@@ -16,7 +16,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -29,7 +30,8 @@ pub(crate) use pool::{Lease, Pool, Slotted, Wanted};
 
 /// A connection that takes a request.
 pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    Http1(Http1<S>),
+    /// Boxed: it goes from the pool to a request and back.
+    Http1(Box<Http1<S>>),
     Http2(Http2),
 }
 
@@ -62,6 +64,8 @@ pub(crate) enum Left {
     Request(Box<Request<RequestBody>>),
     /// The endpoint said that it has not processed it, and nothing was taken from this body.
     Body(RequestBody),
+    /// It may have been processed. It had no body, and these are the fields of its head.
+    Fields(Box<HeaderMap>),
     /// It may have been processed.
     Nothing,
 }
@@ -73,23 +77,30 @@ pub(crate) enum ConnectError {
     TimedOut,
 }
 
+/// The head, out of its place.
+fn take(head: &mut Parts) -> Parts {
+    std::mem::replace(head, Request::new(()).into_parts().0)
+}
+
 // === impl Upstream ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
     /// Sends a request and drives the connection until the head of the response is there.
     ///
-    /// The request is taken from where it is: handed down by value, each level would have room for it and move it.
+    /// Head and body are taken from where they are: handed down by value, each level would have room for it and move it.
     pub(crate) async fn send(
         &mut self,
-        request: &mut Request<RequestBody>,
+        head: &mut Parts,
+        body: &mut RequestBody,
     ) -> Result<Response<Received>, SendError> {
         match self {
             Self::Http1(connection) => {
-                let answered = connection.send(request).await?;
+                let answered = connection.send(head, body).await?;
                 Ok(answered.map(Received::Http1))
             }
             Self::Http2(connection) => {
-                let answered = connection.send(std::mem::take(request)).await?;
+                let request = Request::from_parts(take(head), std::mem::take(body));
+                let answered = connection.send(request).await?;
                 Ok(answered.map(Received::Http2))
             }
         }

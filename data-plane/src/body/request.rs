@@ -43,9 +43,9 @@ pub(crate) enum UploadFailure {
     Broken,
 }
 
-/// The body of a request, as the HTTP client takes it.
+/// The body of a request, as the HTTP client takes it. Boxed: most requests have none, and each is moved several times.
 #[derive(Default)]
-pub(crate) struct RequestBody(Option<Running>);
+pub(crate) struct RequestBody(Option<Box<Running>>);
 
 struct Running {
     incoming: Incoming,
@@ -126,7 +126,7 @@ impl RequestBody {
             pause_max,
             sleep: None,
         };
-        (Self(Some(running)), upload)
+        (Self(Some(Box::new(running))), upload)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     /// A text of ours, or nothing, with the books of the request.
     Own {
         text: Option<Bytes>,
-        account: Account,
+        account: Box<Account>,
     },
     /// What the endpoint sends.
     Forwarded(Forwarded<S>),
@@ -32,7 +32,7 @@ pub(crate) enum ResponseBody<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 pub(crate) struct Forwarded<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     incoming: Received,
     lease: Option<Lease<S>>,
-    account: Account,
+    account: Box<Account>,
     pause_max: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Why it has failed; told at the next poll.
@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
     pub(crate) fn new(
         incoming: Received,
         lease: Lease<S>,
-        account: Account,
+        account: Box<Account>,
         pause_max: Duration,
     ) -> Self {
         // Until it is asked for, the client has not made room for it.
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
     /// A text of ours, which ends the books when it is handed over.
-    pub(crate) fn own(text: impl Into<Bytes>, mut account: Account) -> Self {
+    pub(crate) fn own(text: impl Into<Bytes>, mut account: Box<Account>) -> Self {
         let text = text.into();
         account.handed_over(text.len());
         account.complete();

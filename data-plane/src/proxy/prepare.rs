@@ -3,10 +3,9 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use rand::Rng;
 
-use crate::body::RequestBody;
 use crate::error::{BadHost, ProxyError};
 use crate::head::present::Present;
 use crate::head::{forwarded, hop};
@@ -30,6 +29,9 @@ pub(super) fn prepare<N: Net>(
     if asked.close {
         session.expects_no_more();
     }
+    // Then nothing has to be written: the host is in its field, which is the only one of that name.
+    let has_field =
+        host.is_some() && parts.version != Version::HTTP_2 && parts.uri.authority().is_none();
     let may_upgrade = parts.version == Version::HTTP_11 && !has_body;
     let upgrade = asked.upgrade.filter(|_| may_upgrade);
     let protocol = upgrade.as_ref().map_or(protocol, |_| Protocol::Http1);
@@ -57,6 +59,7 @@ pub(super) fn prepare<N: Net>(
     match protocol {
         Protocol::Http1 => {
             frame_http1(&mut parts.headers, has_body);
+            let host = Some(host).filter(|_| !has_field);
             of_http1(parts, host, upgrade.as_ref(), asked.trailers);
         }
         Protocol::H2c => of_http2(parts, &host)?,
@@ -66,25 +69,22 @@ pub(super) fn prepare<N: Net>(
 
 /// Gives a request the form of the connection that takes it: HTTP/2 when it is shared. It has another one only after an
 /// endpoint turned out not to speak HTTP/2.
-pub(super) fn fit(request: &mut Request<RequestBody>, is_shared: bool) -> Result<(), ProxyError> {
-    if is_shared == (request.version() == Version::HTTP_2) {
+pub(super) fn fit(parts: &mut Parts, has_body: bool, is_shared: bool) -> Result<(), ProxyError> {
+    if is_shared == (parts.version == Version::HTTP_2) {
         return Ok(());
     }
-    let has_body = !http_body::Body::is_end_stream(request.body());
-    let (mut parts, body) = std::mem::take(request).into_parts();
     if is_shared {
         let host = parts.headers.get(HOST).cloned().ok_or(BadHost::Missing)?;
         parts.headers.remove(TRANSFER_ENCODING);
         parts.headers.remove(CONNECTION);
-        of_http2(&mut parts, &host)?;
+        of_http2(parts, &host)?;
     } else {
         let authority = parts.uri.authority().ok_or(BadHost::Missing)?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| BadHost::Missing)?;
         let trailers = parts.headers.contains_key(TE);
         frame_http1(&mut parts.headers, has_body);
-        of_http1(&mut parts, host, None, trailers);
+        of_http1(parts, Some(host), None, trailers);
     }
-    *request = Request::from_parts(parts, body);
     Ok(())
 }
 
@@ -95,10 +95,18 @@ fn frame_http1(headers: &mut HeaderMap, has_body: bool) {
     }
 }
 
-fn of_http1(parts: &mut Parts, host: HeaderValue, upgrade: Option<&HeaderValue>, trailers: bool) {
+/// No `host`: it is in its field.
+fn of_http1(
+    parts: &mut Parts,
+    host: Option<HeaderValue>,
+    upgrade: Option<&HeaderValue>,
+    trailers: bool,
+) {
     parts.uri = Uri::from(path_and_query(&parts.uri));
     parts.version = Version::HTTP_11;
-    parts.headers.insert(HOST, host);
+    if let Some(host) = host {
+        parts.headers.insert(HOST, host);
+    }
     if let Some(protocol) = upgrade {
         parts.headers.insert(UPGRADE, protocol.clone());
     }

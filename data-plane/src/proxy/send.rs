@@ -18,9 +18,11 @@ use std::sync::atomic::AtomicUsize;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Response};
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use super::prepare;
 use crate::account::Account;
 use crate::balance::{Tried, pick};
@@ -49,8 +51,8 @@ pub(super) struct Sender<'r, N: Net> {
 /// A try that brought no response.
 struct Failed {
     error: ProxyError,
-    /// The request, when it may be sent again.
-    request: Option<Request<RequestBody>>,
+    /// The request may be sent again, and is where it was.
+    may_repeat: bool,
     /// It failed only because a kept connection had been closed.
     was_stale: bool,
 }
@@ -77,10 +79,12 @@ impl<'r, N: Net> Sender<'r, N> {
         }
     }
 
-    /// The response with the connection it comes by, or the error of the last try.
+    /// The response with the connection it comes by, or the error of the last try. The request is taken from where it is:
+    /// handed down by value, each level would have room for it and move it.
     pub(super) async fn send(
         mut self,
-        mut request: Request<RequestBody>,
+        head: &mut Parts,
+        body: &mut RequestBody,
         account: &mut Account,
     ) -> Result<Answered<N>, ProxyError> {
         let tries_max = self.context.shared.config.limits.tries_max.max(1);
@@ -113,12 +117,12 @@ impl<'r, N: Net> Sender<'r, N> {
                 }
             };
             let may_repeat = tries < tries_max;
-            prepare::fit(&mut request, upstream.is_shared())?;
+            prepare::fit(head, self.upload.is_some(), upstream.is_shared())?;
             match self
                 .exchange(
                     (upstream, slot),
                     endpoint,
-                    &mut request,
+                    (&mut *head, &mut *body),
                     account,
                     may_repeat,
                 )
@@ -126,10 +130,9 @@ impl<'r, N: Net> Sender<'r, N> {
             {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => {
-                    let Some(unsent) = failed.request else {
+                    if !failed.may_repeat {
                         return Err(failed.error);
-                    };
-                    request = unsent;
+                    }
                     last = failed.error;
                     if failed.was_stale && !is_fresh {
                         again = Some(endpoint);
@@ -167,16 +170,19 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         (mut upstream, slot): (Upstream<N::Stream>, Slotted<N::Stream>),
         endpoint: &Endpoint,
-        request: &mut Request<RequestBody>,
+        (head, body): (&mut Parts, &mut RequestBody),
         account: &mut Account,
         may_repeat: bool,
     ) -> Result<Answered<N>, Failed> {
         let is_reused = upstream.is_reused();
-        let is_repeatable = self.upload.is_none() && is_idempotent(request.method());
-        let is_copied = upstream.is_shared() || (is_repeatable && (may_repeat || is_reused));
-        let copy = is_copied.then(|| copy_of(request));
+        let is_repeatable = self.upload.is_none() && is_idempotent(&head.method);
+        let is_kept = upstream.is_shared() || (is_repeatable && (may_repeat || is_reused));
+        let kept = is_kept.then(|| Kept::of(head, upstream.is_shared()));
         let started = account.busy().now();
-        match self.in_time(&mut upstream, request, started).await {
+        match self
+            .in_time(&mut upstream, (&mut *head, &mut *body), started)
+            .await
+        {
             Ok(Ok(response)) => {
                 let duration = account.busy().now() - started;
                 account.answered(response.status().as_u16(), duration);
@@ -186,13 +192,23 @@ impl<'r, N: Net> Sender<'r, N> {
             Ok(Err(SendError { error, left })) => {
                 let is_parse = error.is_parse();
                 let error = self.error_of(endpoint, error);
+                let is_safe_again = is_repeatable && !is_parse;
                 let request = match left {
-                    Left::Request(unsent) => Some(*unsent),
-                    Left::Body(body) => copy.map(|head| head.map(|_| body)),
-                    Left::Nothing => copy.filter(|_| is_repeatable && !is_parse),
+                    Left::Request(unsent) => Some(unsent.into_parts()),
+                    Left::Body(body) => kept.and_then(|kept| kept.request(None, body)),
+                    _ if !is_safe_again => None,
+                    Left::Fields(fields) => {
+                        kept.and_then(|kept| kept.request(Some(*fields), RequestBody::empty()))
+                    }
+                    Left::Nothing => kept.and_then(|kept| kept.request(None, RequestBody::empty())),
                 };
+                let request = request.filter(|_| error.may_retry());
+                let may_repeat = request.is_some();
+                if let Some(request) = request {
+                    (*head, *body) = request;
+                }
                 Err(Failed {
-                    request: request.filter(|_| error.may_retry()),
+                    may_repeat,
                     error,
                     was_stale: is_reused,
                 })
@@ -201,7 +217,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 error: ProxyError::ResponseTimeout {
                     endpoint: endpoint.address,
                 },
-                request: None,
+                may_repeat: false,
                 was_stale: false,
             }),
         }
@@ -211,14 +227,14 @@ impl<'r, N: Net> Sender<'r, N> {
     async fn in_time(
         &self,
         upstream: &mut Upstream<N::Stream>,
-        request: &mut Request<RequestBody>,
+        (head, body): (&mut Parts, &mut RequestBody),
         now: Instant,
     ) -> Result<Result<Response<Received>, SendError>, TooLate> {
         let limit: Duration = self.context.shared.config.timeouts.response_head;
         let mut until = now + limit;
         let mut alarm = upstream.take_alarm();
         let sent = {
-            let mut sending = std::pin::pin!(upstream.send(request));
+            let mut sending = std::pin::pin!(upstream.send(head, body));
             poll_fn(|cx| {
                 loop {
                     if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
@@ -287,16 +303,6 @@ fn is_idempotent(method: &Method) -> bool {
         Method::DELETE,
     ]
     .contains(method)
-}
-
-/// The same head again, without a body.
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    copy.headers_mut().clone_from(request.headers());
-    copy
 }
 
 fn note_try(account: &mut Account, endpoint: &Endpoint) {

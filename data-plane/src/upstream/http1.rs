@@ -3,6 +3,7 @@
 use std::task::Context;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -53,12 +54,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
 
     pub(crate) async fn send(
         &mut self,
-        request: &mut Request<RequestBody>,
+        head: &mut Parts,
+        body: &mut RequestBody,
     ) -> Result<Response<Received>, SendError> {
-        let answered = self.connection.send(std::mem::take(request)).await;
+        let request = Request::from_parts(super::take(head), std::mem::take(body));
+        let answered = self.connection.send(request).await;
         answered.map_err(|failed| SendError {
             error: failed.error.into(),
-            left: failed.unsent.map_or(Left::Nothing, Left::Request),
+            left: match failed.left {
+                codec::Left::Request(unsent) => Left::Request(unsent),
+                codec::Left::Fields(fields) => Left::Fields(fields),
+                codec::Left::Nothing => Left::Nothing,
+            },
         })
     }
 
@@ -80,6 +87,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
     /// Whether it can take a request this moment. Sees a close that has arrived meanwhile.
     pub(super) fn is_usable(&mut self) -> bool {
         self.connection.is_usable()
+    }
+
+    /// Whether it can take a request, as far as is known without a look at it. False says nothing.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        self.connection.is_undisturbed()
     }
 
     /// Gives it a task of its own, for a response that begins before the request has ended: neither waits for the other.

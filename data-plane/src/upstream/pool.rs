@@ -53,7 +53,7 @@ struct Slot<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 }
 
 struct Idle<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    connection: Http1<S>,
+    connection: Box<Http1<S>>,
     since: Instant,
 }
 
@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         // Boxed: a request has room for all that it may wait for, is moved with it, and most open no connection.
         let opened = Box::pin(tokio::time::timeout(self.connect_timeout, opening)).await;
         let opened = match opened {
-            Ok(Ok(connection)) => Ok(Upstream::Http1(connection)),
+            Ok(Ok(connection)) => Ok(Upstream::Http1(Box::new(connection))),
             Ok(Err(error)) => Err(ConnectError::Failed(error)),
             Err(_) => Err(ConnectError::TimedOut),
         };
@@ -311,10 +311,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
     }
 
     /// A waiting HTTP/1.1 connection that can take a request.
-    fn take(&self) -> Option<Http1<S>> {
+    fn take(&self) -> Option<Box<Http1<S>>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { mut connection, .. }) = idle.pop() {
-            if connection.is_usable() {
+            if connection.is_undisturbed() || connection.is_usable() {
                 connection.is_reused = true;
                 return Some(connection);
             }
@@ -322,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
         None
     }
 
-    fn put(&self, connection: Http1<S>) {
+    fn put(&self, connection: Box<Http1<S>>) {
         let mut idle = self.idle.borrow_mut();
         if !self.is_gone.get() && idle.len() < self.idle_max {
             let since = Instant::now();

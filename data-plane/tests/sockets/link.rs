@@ -102,6 +102,40 @@ fn a_reset_that_says_nothing_of_processing_repeats_only_what_may_be_repeated() {
 }
 
 #[test]
+fn what_is_sent_again_is_what_was_sent() {
+    run(async {
+        let heads = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let log = heads.clone();
+        let resets = move |mut connection: crate::harness::http2::Http2, _| {
+            let log = log.clone();
+            async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let (head, _) = request.into_parts();
+                    let target = format!("{} {} {:?}", head.method, head.uri, head.version);
+                    log.borrow_mut().push((target, head.headers));
+                    respond.send_reset(Reason::INTERNAL_ERROR);
+                }
+            }
+        };
+        let mut addresses = Vec::new();
+        for _ in 0..3 {
+            addresses.push(scripted(Builder::new(), resets.clone()).await.address);
+        }
+        let proxy = proxy(config(), table(Protocol::H2c, &addresses)).await;
+        let request = "GET /a%2Fb?c=d HTTP/1.1\r\nHost: A.example:80\r\nX-Twice: one, two\r\nX-Empty:\r\n\
+            X-Twice: \u{e9}: three\r\nTE: trailers\r\nCookie: a=1\r\n\r\n";
+        assert_eq!(get(proxy.http, request).await.status, 502);
+        let heads = heads.borrow();
+        assert_eq!(heads.len(), 3);
+        assert_eq!(heads[0].0, "GET http://A.example:80/a%2Fb?c=d HTTP/2.0");
+        assert_eq!(heads[0].1.get_all("x-twice").iter().count(), 2);
+        assert_eq!(heads[0].1["te"], "trailers");
+        assert_eq!(heads[1], heads[0]);
+        assert_eq!(heads[2], heads[0]);
+    });
+}
+
+#[test]
 fn an_idle_connection_is_closed_and_the_busy_one_kept() {
     run(async {
         let is_free = Rc::new(std::cell::Cell::new(false));

@@ -144,3 +144,26 @@ fn a_restarted_endpoint_costs_no_request() {
         }
     });
 }
+
+#[test]
+fn what_is_sent_again_is_what_was_sent() {
+    run(async {
+        let endpoints = [closing().await, closing().await, closing().await];
+        let addresses = endpoints.each_ref().map(|endpoint| endpoint.address);
+        let proxy = proxy(config(), table_of(&addresses)).await;
+        let request = "GET /a%2Fb?c=d&e HTTP/1.1\r\nHost: A.example:80\r\nX-Twice: one, two\r\nX-Empty:\r\n\
+            X-Twice: \u{e9}: three\r\nTE: trailers\r\nCookie: a=1\r\n\r\n";
+        assert_eq!(get(proxy.http, request).await.status, 502);
+        let heads: Vec<_> = endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.received())
+            .map(|received| received.head)
+            .collect();
+        assert_eq!(heads.len(), 3);
+        assert!(heads[0].starts_with("GET /a%2Fb?c=d&e HTTP/1.1\r\n"));
+        assert!(heads[0].contains("x-twice: one, two\r\nx-twice: "));
+        assert!(heads[0].contains("x-empty: \r\n"));
+        assert_eq!(heads[1], heads[0]);
+        assert_eq!(heads[2], heads[0]);
+    });
+}

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 
 use super::corpus::Asked;
 use super::script::Script;
-use crate::codec::{Client, Codec, CodecError, HeadLimits, Server};
+use crate::codec::{Client, Codec, CodecError, HeadLimits, Left, Server};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes_max: 8192,
@@ -86,7 +86,8 @@ fn exchange<C: Codec>(mut client: C::Client<Script, Sent>, asked: Asked, events:
     let response = match sent {
         None => return events.note("waits for the endpoint"),
         Some(Err(failed)) => {
-            let (kind, is_unsent) = (kind(&failed.error), failed.unsent.is_some());
+            let is_unsent = matches!(failed.left, Left::Request(_));
+            let kind = kind(&failed.error);
             return events.note(&format!("no answer: {kind}, unsent: {is_unsent}"));
         }
         Some(Ok(response)) => response,
@@ -126,7 +127,10 @@ fn exchange<C: Codec>(mut client: C::Client<Script, Sent>, asked: Asked, events:
         client.drive(cx);
         Poll::<()>::Pending
     });
-    events.note(&format!("usable: {}", client.is_usable()));
+    let is_undisturbed = client.is_undisturbed();
+    let is_usable = client.is_usable();
+    assert!(is_usable || !is_undisturbed, "a close was not seen");
+    events.note(&format!("usable: {is_usable}"));
 }
 
 fn request(asked: Asked) -> Request<Sent> {

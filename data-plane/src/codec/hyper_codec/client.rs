@@ -2,25 +2,28 @@
 //! `wakeup` is what wakes its holder.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::task::{AbortHandle, coop::unconstrained};
+use tokio::task::AbortHandle;
+use tokio::task::coop::{has_budget_remaining, unconstrained};
 
-use super::endpoint_io::EndpointIo;
+use super::endpoint_io::{EndpointIo, WrittenHead};
 use super::wakeup::Wakeup;
 use super::{FIELDS_MAX, HyperIncoming};
-use crate::codec::{Client, HeadLimits, Outgoing, SendError, Stream};
+use crate::codec::{Client, HeadLimits, Left, Outgoing, SendError, Stream};
 
 /// A connection with its state machine.
 pub(crate) struct HyperClient<S: Stream, B: Outgoing> {
     sender: SendRequest<B>,
     driver: Driver<S, B>,
     wakeup: Wakeup,
+    head: Rc<WrittenHead>,
 }
 
 enum Driver<S: Stream, B: Outgoing> {
@@ -46,13 +49,14 @@ impl<S: Stream, B: Outgoing> HyperClient<S, B> {
         if limits.fields_max != FIELDS_MAX {
             builder.max_headers(limits.fields_max);
         }
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(EndpointIo::new(stream)))
-            .await?;
+        let head = Rc::new(WrittenHead::default());
+        let io = EndpointIo::new(stream, head.clone());
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         Ok(Self {
             sender,
             driver: Driver::Held(Box::new(connection)),
             wakeup: Wakeup::default(),
+            head,
         })
     }
 }
@@ -60,32 +64,42 @@ impl<S: Stream, B: Outgoing> HyperClient<S, B> {
 impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
     type Incoming = HyperIncoming;
 
-    async fn send(&mut self, request: Request<B>) -> Result<Response<HyperIncoming>, SendError<B>> {
+    fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<HyperIncoming>, SendError<B>>> {
         let Self {
             sender,
             driver,
             wakeup,
+            head,
         } = self;
-        // Only the driver brings the response on, and it is driven here: a wake-up of its own would be one for nothing. It
-        // must not wait for tokio's budget then, which would wake it.
-        let mut response = pin!(unconstrained(sender.try_send_request(request)));
-        let answered = poll_fn(|cx| {
-            driver.poll(&mut Context::from_waker(wakeup.of(cx)));
-            let cx = &mut Context::from_waker(Waker::noop());
-            let polled = response.as_mut().poll(cx);
-            if polled.is_pending() && matches!(driver, Driver::Done(_)) {
-                // It closed before it took the request; dropping it hands the request back.
-                *driver = Driver::Ended;
-                return response.as_mut().poll(cx);
+        head.begin(!request.body().is_end_stream());
+        // Now, and not in the future below, which would have room for the request and move it.
+        let response = sender.try_send_request(request);
+        async move {
+            let mut response = pin!(response);
+            let answered = poll_fn(|cx| {
+                driver.poll(&mut Context::from_waker(wakeup.of(cx)));
+                let polled = poll_quietly(response.as_mut());
+                if polled.is_pending() && matches!(driver, Driver::Done(_)) {
+                    // It closed before it took the request; dropping it hands the request back.
+                    *driver = Driver::Ended;
+                    return poll_quietly(response.as_mut());
+                }
+                polled
+            });
+            match answered.await {
+                Ok(response) => Ok(response.map(HyperIncoming)),
+                Err(mut failed) => {
+                    let written = || head.fields().map(Box::new).map(Left::Fields);
+                    let unsent = failed.take_message().map(Box::new).map(Left::Request);
+                    Err(SendError {
+                        left: unsent.or_else(written).unwrap_or(Left::Nothing),
+                        error: failed.into_error().into(),
+                    })
+                }
             }
-            polled
-        });
-        match answered.await {
-            Ok(response) => Ok(response.map(HyperIncoming)),
-            Err(mut failed) => Err(SendError {
-                unsent: failed.take_message().map(Box::new),
-                error: failed.into_error().into(),
-            }),
         }
     }
 
@@ -110,6 +124,10 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
         self.driver
             .poll(&mut Context::from_waker(self.wakeup.of_nobody()));
         self.is_driven() && self.sender.is_ready()
+    }
+
+    fn is_undisturbed(&self) -> bool {
+        !self.wakeup.was_woken() && self.is_driven() && self.sender.is_ready()
     }
 
     fn detach(&mut self) {
@@ -141,6 +159,16 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
         let parts = connection.into_parts();
         Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
+}
+
+/// Polls what only a driver brings on that is driven by the same task: a wake-up of its own would be one for nothing. It
+/// must not wait for tokio's budget then, which would wake it.
+fn poll_quietly<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    if has_budget_remaining() {
+        return future.as_mut().poll(cx);
+    }
+    pin!(unconstrained(future)).poll(cx)
 }
 
 // === impl Driver ===

@@ -3,30 +3,60 @@
 //! An endpoint may refuse an upload with an answer and close while we still send. Our next write fails then, but the
 //! answer is there to be read; hyper would give up at the write. So what cannot be sent any more is thrown away, and
 //! what is read decides: an answer, or the end of the connection. It takes no further request: its reads end.
+//!
+//! It also keeps the head of the request that is being sent, for a second try: hyper takes a request whole and encodes it at
+//! once, so the first write has all of the head, and to keep those bytes costs less than any other copy.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::head::fields;
 
 /// An endpoint's stream.
 pub(super) struct EndpointIo<S> {
     stream: S,
+    head: Rc<WrittenHead>,
     /// The endpoint takes nothing more.
     is_deaf: bool,
+}
+
+/// The head of the last request of a connection, as it was written. Its room is used again for the next one.
+#[derive(Default)]
+pub(super) struct WrittenHead {
+    is_awaited: Cell<bool>,
+    bytes: RefCell<Vec<u8>>,
 }
 
 // === impl EndpointIo ===
 
 impl<S> EndpointIo<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, head: Rc<WrittenHead>) -> Self {
         let is_deaf = false;
-        Self { stream, is_deaf }
+        Self {
+            stream,
+            head,
+            is_deaf,
+        }
     }
 
     pub(super) fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// Notes what hyper writes, whether the endpoint takes it or not.
+    fn note(&self, slices: &[io::IoSlice<'_>]) {
+        if self.head.is_awaited.replace(false) {
+            let mut head = self.head.bytes.borrow_mut();
+            for slice in slices {
+                head.extend_from_slice(slice);
+            }
+        }
     }
 
     /// What a write of so many bytes is for hyper.
@@ -48,6 +78,21 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
+// === impl WrittenHead ===
+
+impl WrittenHead {
+    /// A request is to be sent. One with a body is not kept: none of those is sent a second time.
+    pub(super) fn begin(&self, has_body: bool) {
+        self.bytes.borrow_mut().clear();
+        self.is_awaited.set(!has_body);
+    }
+
+    /// The fields of the request, if its head was written.
+    pub(super) fn fields(&self) -> Option<HeaderMap> {
+        fields::of_head(&self.bytes.borrow())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for EndpointIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -64,6 +109,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EndpointIo<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.note(&[io::IoSlice::new(bytes)]);
         if self.is_deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -76,6 +122,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EndpointIo<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A request without a body is one slice, and to send that is less work for the kernel.
+        if let [bytes] = slices {
+            return self.poll_write(cx, bytes);
+        }
+        self.note(slices);
         let bytes = slices.iter().map(|slice| slice.len()).sum();
         if self.is_deaf {
             return Poll::Ready(Ok(bytes));

@@ -21,6 +21,8 @@ struct Shared {
     /// Who drives it, since the last time that it was driven.
     holder: AtomicWaker,
     is_quiet: AtomicBool,
+    /// Something has happened since it was driven.
+    is_woken: AtomicBool,
 }
 
 // === impl Wakeup ===
@@ -30,6 +32,7 @@ impl Default for Wakeup {
         let shared = Arc::new(Shared {
             holder: AtomicWaker::new(),
             is_quiet: AtomicBool::new(false),
+            is_woken: AtomicBool::new(false),
         });
         let waker = Waker::from(shared.clone());
         Self { shared, waker }
@@ -39,14 +42,21 @@ impl Default for Wakeup {
 impl Wakeup {
     /// The connection's waker, which wakes the task of `cx` from now on.
     pub(super) fn of(&self, cx: &Context<'_>) -> &Waker {
+        self.shared.is_woken.store(false, Ordering::Relaxed);
         self.shared.holder.register(cx.waker());
         &self.waker
     }
 
     /// The connection's waker, which wakes nobody until it is driven again.
     pub(super) fn of_nobody(&self) -> &Waker {
+        self.shared.is_woken.store(false, Ordering::Relaxed);
         drop(self.shared.holder.take());
         &self.waker
+    }
+
+    /// Whether anything has happened since it was driven last.
+    pub(super) fn was_woken(&self) -> bool {
+        self.shared.is_woken.load(Ordering::Relaxed)
     }
 
     /// Does work of the holder, which it need not be woken for.
@@ -66,6 +76,7 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
         if !self.is_quiet.load(Ordering::Relaxed) {
             self.holder.wake();
         }

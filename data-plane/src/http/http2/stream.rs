@@ -64,7 +64,7 @@ impl Stream {
         let response = {
             let mut answering = pin!(proxy::serve(session.clone(), request));
             poll_fn(|cx| match answering.as_mut().poll(cx) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
                 Poll::Pending => respond.poll_reset(cx).map(|_| None),
             })
             .await

@@ -90,6 +90,11 @@ fn canonical(text: &str) -> Result<Cow<'_, str>, InvalidHostName> {
             || matches!(c, '-' | '_' | '.')
             || (is_literal && matches!(c, '[' | ']' | ':' | '%'))
     };
+    // Most names are of these alone, and of most each byte is looked at once.
+    let is_plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    if name.bytes().all(is_plain) {
+        return Ok(Cow::Borrowed(name));
+    }
     if let Some(bad) = name.chars().find(|&c| !is_legal(c)) {
         return Err(InvalidHostName::Character(bad));
     }

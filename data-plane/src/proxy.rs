@@ -96,8 +96,8 @@ async fn forward<N: Net>(
     note_route(account, snapshot, found);
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let (upgrade, protocol) =
-        prepare::prepare(session, parts, present, host, backend.protocol, has_body)?;
+    let prepared = prepare::prepare(session, parts, present, host, backend.protocol, has_body)?;
+    let (upgrade, protocol) = prepared;
     if let Some(entry) = account.entry() {
         entry.request_id = parts
             .headers

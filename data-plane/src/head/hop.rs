@@ -22,8 +22,8 @@ const BESIDE_CONNECTION: Present = Present::KEEP_ALIVE
     .or(Present::TRANSFER_ENCODING)
     .or(Present::UPGRADE);
 const OF_CONNECTION: Present = Present::CONNECTION.or(BESIDE_CONNECTION);
-const OF_REQUEST: Present = OF_CONNECTION
-    .or(Present::TE)
+const OF_REQUEST: Present = OF_CONNECTION.or(OF_REQUEST_ALONE);
+const OF_REQUEST_ALONE: Present = Present::TE
     .or(Present::HTTP2_SETTINGS)
     .or(Present::PROXY_AUTHORIZATION)
     .or(Present::PROXY_AUTHENTICATE)
@@ -46,11 +46,20 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, present: Present) -> Asked 
         return Asked::default();
     }
     let asked = Asked {
-        upgrade: upgrade_of(headers),
-        trailers: tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers")),
-        close: tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("close")),
+        upgrade: if present.any(Present::UPGRADE) {
+            upgrade_of(headers)
+        } else {
+            None
+        },
+        trailers: present.any(Present::TE)
+            && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers")),
+        close: present.any(Present::CONNECTION)
+            && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("close")),
     };
     strip(headers, present);
+    if !present.any(OF_REQUEST_ALONE) {
+        return asked;
+    }
     headers.remove(TE);
     headers.remove(&HTTP2_SETTINGS);
     headers.remove(PROXY_AUTHORIZATION);
@@ -119,6 +128,25 @@ fn strip(headers: &mut HeaderMap, present: Present) {
     if !present.any(OF_CONNECTION) {
         return;
     }
+    if present.any(Present::CONNECTION) {
+        // Whoever says anything there says mostly this, which names no field.
+        let is_plain = |value: &HeaderValue| is_of_framing(value.to_str().unwrap_or_default());
+        if !headers.get_all(CONNECTION).iter().all(is_plain) {
+            remove_named(headers);
+        }
+        headers.remove(CONNECTION);
+    }
+    if !present.any(BESIDE_CONNECTION) {
+        return;
+    }
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+}
+
+/// Removes the fields that `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter(|token| !is_of_framing(token))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
@@ -127,14 +155,6 @@ fn strip(headers: &mut HeaderMap, present: Present) {
     for name in named {
         headers.remove(name);
     }
-    headers.remove(CONNECTION);
-    if !present.any(BESIDE_CONNECTION) {
-        return;
-    }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
 }
 
 /// The common words of `Connection`, which are removed anyway or are no fields.

@@ -21,7 +21,7 @@ struct Shared {
     /// Who drives it, since the last time that it was driven.
     holder: AtomicWaker,
     is_quiet: AtomicBool,
-    /// Something has happened since it was driven.
+    /// Something has happened since it was driven, besides what its holder did.
     is_woken: AtomicBool,
 }
 
@@ -54,7 +54,8 @@ impl Wakeup {
         &self.waker
     }
 
-    /// Whether anything has happened since it was driven last.
+    /// Whether anything has happened since it was driven last, besides what its holder did: that is work on a body, which
+    /// does not bring the stream on.
     pub(super) fn was_woken(&self) -> bool {
         self.shared.is_woken.load(Ordering::Relaxed)
     }
@@ -76,8 +77,8 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.is_woken.store(true, Ordering::Relaxed);
         if !self.is_quiet.load(Ordering::Relaxed) {
+            self.is_woken.store(true, Ordering::Relaxed);
             self.holder.wake();
         }
     }

@@ -5,7 +5,6 @@
 //! client went away.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,17 +13,17 @@ use crate::access_log::{End, Entry};
 use crate::body::Upload;
 use crate::error::ProxyError;
 use crate::http::pulse::{Busy, Cut};
-use crate::metrics::OwnerHandles;
+use crate::metrics::Owner;
 
 /// Metric handles of what no route takes, as one worker has them.
-pub(crate) struct Unrouted(pub(crate) Arc<OwnerHandles>);
+pub(crate) struct Unrouted(pub(crate) Owner);
 
 /// The books of one request.
 pub(crate) struct Account {
     started: Instant,
     /// Of all requests of a worker, so that none of them touches what workers share.
     unrouted: Rc<Unrouted>,
-    owner: Option<Arc<OwnerHandles>>,
+    owner: Option<Owner>,
     /// 0 until the head of the response is known.
     code: u16,
     reason: Option<&'static str>,
@@ -61,9 +60,9 @@ impl Account {
     }
 
     /// The request belongs to this Ingress.
-    pub(crate) fn routed(&mut self, owner: &Arc<OwnerHandles>) {
-        self.owner = Some(owner.clone());
-        owner.tenant.in_flight.inc();
+    pub(crate) fn routed(&mut self, owner: Owner) {
+        owner.began();
+        self.owner = Some(owner);
     }
 
     /// The request has a body, which keeps count of itself.
@@ -85,7 +84,7 @@ impl Account {
 
     /// A further try begins.
     pub(crate) fn retried(&self) {
-        self.owner().tenant.retries.inc();
+        self.owner().retried();
     }
 
     /// An endpoint began its answer.
@@ -106,7 +105,7 @@ impl Account {
     /// Something failed after the head of the response was sent.
     pub(crate) fn fail(&mut self, error: &ProxyError) {
         self.reason = Some(error.reason());
-        self.owner().tenant.failed(error);
+        self.owner().failed(error);
     }
 
     pub(crate) fn handed_over(&mut self, bytes: usize) {
@@ -124,7 +123,7 @@ impl Account {
     }
 
     /// Metric handles of the Ingress.
-    pub(crate) fn owner(&self) -> &Arc<OwnerHandles> {
+    pub(crate) fn owner(&self) -> &Owner {
         self.owner.as_ref().unwrap_or(&self.unrouted.0)
     }
 
@@ -139,7 +138,7 @@ impl Account {
             self.code = error.status().as_u16();
         }
         if matches!(error, ProxyError::ClientAborted) {
-            self.owner().tenant.client_aborts.inc();
+            self.owner().aborted();
         }
         self.fail(&error);
     }
@@ -155,16 +154,10 @@ impl Drop for Account {
         let duration = self.busy.now() - self.started;
         let owner = self.owner();
         owner.ended(self.code, duration);
-        let tenant = &owner.tenant;
         let request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes());
-        if request_bytes > 0 {
-            tenant.request_bytes.inc_by(request_bytes);
-        }
-        if self.response_bytes > 0 {
-            tenant.response_bytes.inc_by(self.response_bytes);
-        }
+        owner.carried(request_bytes, self.response_bytes);
         if self.owner.is_some() {
-            tenant.in_flight.dec();
+            owner.is_over();
         }
         if let Some(entry) = &self.entry {
             entry.write(&End {

@@ -304,7 +304,7 @@ impl<N: Net> Session<N> {
     }
 
     fn count(&self, error: &ProxyError) {
-        self.context.unrouted.0.tenant.failed(error);
+        self.context.unrouted.0.failed(error);
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! In: a registry that brings the prefix `tiergate` and the label `tier`. Out: [`Metrics`], shared by all workers of a
 //! process. Label values come from the table (tenant, ingress) or from closed sets (code, reason, …), never from a request.
-//! `handles` holds what is resolved once per publication, so that a request looks nothing up.
+//! `handles` holds what is resolved once per publication, so that a request looks nothing up; `counts` is where requests count.
 
+mod codes;
+mod counts;
 mod handles;
 mod histogram;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,8 +18,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-pub(crate) use handles::{OwnerHandles, Series, TenantHandles};
-pub(crate) use histogram::Histogram;
+pub(crate) use counts::LANES;
+use counts::{OfOwners, OfTenants, Owners, Tenants, Which};
+pub(crate) use handles::{Overflow, Owner, OwnerHandles, TenantHandles};
 
 /// Label values of requests that have no owner: nothing matched.
 pub(crate) const NO_OWNER: &str = "_none";
@@ -33,16 +36,12 @@ pub struct Metrics(Arc<Families>);
 /// The families, and what the process counts as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Families {
-    pub(crate) requests: Family<CodeLabels, Counter>,
-    pub(crate) request_duration: Family<OwnerLabels, Histogram>,
-    pub(crate) upstream_duration: Family<OwnerLabels, Histogram>,
-    pub(crate) in_flight: Family<TenantLabels, Gauge>,
+    owners: Arc<Owners>,
+    tenants: Arc<Tenants>,
     pub(crate) upgraded: Family<TenantLabels, Gauge>,
     pub(crate) errors: Family<ReasonLabels, Counter>,
     pub(crate) client_aborts: Family<TenantLabels, Counter>,
     pub(crate) retries: Family<TenantLabels, Counter>,
-    pub(crate) request_bytes: Family<TenantLabels, Counter>,
-    pub(crate) response_bytes: Family<TenantLabels, Counter>,
     pub(crate) client_connections_open: Gauge,
     pub(crate) client_connections_resting: Gauge,
     pub(crate) client_connections_total: Family<ResultLabels, Counter>,
@@ -57,11 +56,9 @@ pub(crate) struct Families {
     pub(crate) draining: Gauge,
     /// Of `client_connections_total`: found once, not by each connection.
     accepted: OnceLock<Counter>,
-    /// Owners with series of their own.
-    owners: AtomicUsize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 pub(crate) struct OwnerLabels {
     pub(crate) tenant: Arc<str>,
     pub(crate) ingress: Arc<str>,
@@ -102,6 +99,27 @@ pub(crate) struct OpenConnection(Metrics);
 /// One open upstream connection, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenUpstream(Metrics);
+
+// === impl OwnerLabels, CodeLabels ===
+
+impl OwnerLabels {
+    /// One name for both.
+    fn both(name: &Arc<str>) -> Self {
+        let (tenant, ingress) = (name.clone(), name.clone());
+        Self { tenant, ingress }
+    }
+}
+
+impl CodeLabels {
+    fn new(owner: &OwnerLabels, code: &'static str) -> Self {
+        let OwnerLabels { tenant, ingress } = owner.clone();
+        Self {
+            tenant,
+            ingress,
+            code,
+        }
+    }
+}
 
 // === impl Metrics ===
 
@@ -151,18 +169,15 @@ impl Metrics {
         OpenUpstream(self.clone())
     }
 
-    /// Takes one of [`OWNERS_MAX`] places for series of an owner.
-    pub(crate) fn take_owner_place(&self) -> bool {
+    /// Counts that owners share, shown from now on.
+    pub(crate) fn overflow(&self) -> Overflow {
+        let labels = OwnerLabels::both(&OVERFLOW.into());
+        let is_retired = AtomicBool::new(false);
         let owners = &self.families().owners;
-        let with_one_more = |count: usize| (count < OWNERS_MAX).then_some(count + 1);
-        owners.load(Ordering::Relaxed) < OWNERS_MAX
-            && owners
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_one_more)
-                .is_ok()
-    }
-
-    pub(crate) fn give_back_owner_place(&self) {
-        self.families().owners.fetch_sub(1, Ordering::Relaxed);
+        let lane = |lane| owners.lane(&labels, lane, false, &is_retired);
+        Arc::new(std::array::from_fn(|number| {
+            lane(number).expect("it is neither limited nor retired")
+        }))
     }
 
     /// Counts something that happens once per connection, not per request.
@@ -187,24 +202,24 @@ fn register_requests(families: &Families, registry: &mut Registry) {
     registry.register(
         "requests",
         "Requests that ended, by what the client saw; 499: it went away before",
-        families.requests.clone(),
+        OfOwners::Requests(families.owners.clone()),
     );
     registry.register_with_unit(
         "request_duration",
         "From the head of the request to the end of the answer",
         Unit::Seconds,
-        families.request_duration.clone(),
+        OfOwners::Durations(families.owners.clone(), Which::Request),
     );
     registry.register_with_unit(
         "upstream_duration",
         "From the request sent to the head of the response, last try",
         Unit::Seconds,
-        families.upstream_duration.clone(),
+        OfOwners::Durations(families.owners.clone(), Which::Upstream),
     );
     registry.register(
         "requests_in_flight",
         "Requests that have not ended",
-        families.in_flight.clone(),
+        OfTenants::InFlight(families.tenants.clone()),
     );
     registry.register(
         "upgraded_connections",
@@ -230,13 +245,13 @@ fn register_requests(families: &Families, registry: &mut Registry) {
         "request_body",
         "Bytes of request bodies read",
         Unit::Bytes,
-        families.request_bytes.clone(),
+        OfTenants::RequestBytes(families.tenants.clone()),
     );
     registry.register_with_unit(
         "response_body",
         "Bytes of response bodies handed to clients",
         Unit::Bytes,
-        families.response_bytes.clone(),
+        OfTenants::ResponseBytes(families.tenants.clone()),
     );
 }
 

@@ -91,8 +91,9 @@ async fn forward<N: Net>(
     admit::admit(parts, present, &config.limits)?;
     let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts.uri.path())?;
-    account.routed(snapshot.owner_handles(found));
-    let backend = snapshot.table.backend(snapshot.table.route(found).backend);
+    let (owner, backend_id) = snapshot.route(found);
+    account.routed(owner.on(session.context.lane));
+    let backend = snapshot.table.backend(backend_id);
     note_route(account, snapshot, found);
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
@@ -112,7 +113,7 @@ async fn forward<N: Net>(
     } else {
         (RequestBody::empty(), None)
     };
-    let position = snapshot.position(snapshot.table.route(found).backend);
+    let position = snapshot.position(backend_id);
     let sender = send::Sender::new(&session.context, backend, position, protocol, upload);
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
-use crate::metrics::{Metrics, NO_OWNER, OVERFLOW, OwnerHandles, Series, TenantHandles};
+use crate::metrics::{Metrics, NO_OWNER, Overflow, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
 use crate::table::slots::Slots;
 use crate::table::{BackendId, BackendName, Endpoint, RouteId, RouteOwner, Table};
@@ -34,11 +34,18 @@ pub struct Snapshot {
 struct Live {
     unrouted: Arc<OwnerHandles>,
     /// By the numbers of the routes.
-    of_route: Slots<Arc<OwnerHandles>>,
+    of_route: Slots<LiveRoute>,
     /// By the numbers of the backends.
     of_backend: Slots<Arc<AtomicUsize>>,
     /// How many backends have an endpoint.
     endpoints: Shards<Endpoint, usize>,
+}
+
+/// What a request needs to know of its route, at one place.
+#[derive(Clone, Debug)]
+struct LiveRoute {
+    handles: Arc<OwnerHandles>,
+    backend: BackendId,
 }
 
 /// What lives longer than one table, by name. Only publications look at it.
@@ -47,7 +54,7 @@ struct Names {
     owners: BTreeMap<RouteOwner, Used<OwnerHandles>>,
     tenants: BTreeMap<Arc<str>, Used<TenantHandles>>,
     positions: BTreeMap<BackendName, Used<AtomicUsize>>,
-    overflow: Arc<Series>,
+    overflow: Overflow,
 }
 
 /// Something with a name, and how many need it.
@@ -127,8 +134,8 @@ impl SnapshotCell {
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         let tenant = |name: &str| Arc::new(TenantHandles::new(&metrics, name.into()));
-        let overflow = Arc::new(Series::new(&metrics, OVERFLOW.into(), OVERFLOW.into()));
-        let unrouted = OwnerHandles::without_limit(&metrics, &tenant(NO_OWNER), NO_OWNER.into());
+        let overflow = metrics.overflow();
+        let unrouted = OwnerHandles::without_limit(&metrics, &tenant(NO_OWNER), &NO_OWNER.into());
         let empty = Snapshot {
             generation: 0,
             table: Table::default(),
@@ -180,7 +187,7 @@ impl SnapshotCell {
             live,
         }));
         // Only after the swap: a request that begins meanwhile must not count on series that are gone.
-        gone.retire();
+        gone.retire(&self.metrics);
         generation
     }
 }
@@ -188,10 +195,11 @@ impl SnapshotCell {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Metric handles of the Ingress of this route.
-    pub(crate) fn owner_handles(&self, route: RouteId) -> &Arc<OwnerHandles> {
-        let handles = self.live.of_route.get(route.index());
-        handles.expect("each route of the table has its handles")
+    /// Metric handles of the Ingress of this route, and where it leads.
+    pub(crate) fn route(&self, route: RouteId) -> (&OwnerHandles, BackendId) {
+        let live = self.live.of_route.get(route.index());
+        let live = live.expect("each route of the table has its handles");
+        (&live.handles, live.backend)
     }
 
     /// Round-robin position of this backend.
@@ -244,14 +252,16 @@ impl Names {
         let (before, after) = (before.route_slots(), table.route_slots());
         let mut released = Vec::new();
         for number in after.unshared(before) {
-            let owner = after.get(number).map(|route| &route.owner);
-            let known = before.get(number).map(|route| &route.owner);
-            if owner == known {
+            let (known, route) = (before.get(number), after.get(number));
+            if route == known {
                 continue;
             }
-            released.extend(known);
-            let handles = owner.map(|owner| self.owner(owner, metrics));
-            live.of_route.set(number, handles);
+            released.extend(known.map(|route| &route.owner));
+            let live_route = route.map(|route| LiveRoute {
+                handles: self.owner(&route.owner, metrics),
+                backend: route.backend,
+            });
+            live.of_route.set(number, live_route);
         }
         // Last, so that an owner whose route only got another number keeps its handles.
         for owner in released {
@@ -351,9 +361,11 @@ impl Names {
 }
 
 impl Gone {
-    fn retire(self) {
+    fn retire(self, metrics: &Metrics) {
         self.owners.iter().for_each(|handles| handles.retire());
-        self.tenants.iter().for_each(|handles| handles.retire());
+        self.tenants
+            .iter()
+            .for_each(|handles| handles.retire(metrics));
     }
 }
 
@@ -364,7 +376,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::metrics::OWNERS_MAX;
+    use crate::metrics::{LANES, OVERFLOW, OWNERS_MAX};
     use crate::table::{Backend, Protocol, TableBuilder};
 
     /// A table with these Ingresses, each with a Service of its name.
@@ -428,8 +440,9 @@ mod tests {
         let many = |first: usize| (first..=OWNERS_MAX).map(|number| format!("i{number:06}"));
         cell.publish(table(many(0)));
         let count_all = || {
-            for (_, handles) in cell.load_full().live.of_route.iter() {
-                handles.ended(200, std::time::Duration::ZERO);
+            for (_, route) in cell.load_full().live.of_route.iter() {
+                let owner = route.handles.on(LANES - 1);
+                owner.ended(200, std::time::Duration::ZERO);
             }
         };
         let count = |text: &str, label: &str| {

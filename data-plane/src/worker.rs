@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use rand::rngs::SmallRng;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::drain;
 use crate::head::via;
 use crate::listener::{self, Scheme};
-use crate::metrics::Metrics;
+use crate::metrics::{LANES, Metrics};
 use crate::net::{Listener as _, Net, connections_before_pause};
 use crate::proxy;
 use crate::snapshot::{Latest, SnapshotCell};
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Arc<rustls::ServerConfig>,
     /// Connections of clients and to endpoints at which no further client is taken for a moment.
     pub(crate) connections_pause: usize,
+    /// Workers so far.
+    workers: AtomicUsize,
 }
 
 /// What the connections of a worker share.
@@ -68,6 +71,8 @@ pub(crate) struct Context<N: Net> {
     /// Metric handles of connections that end before they have a request.
     pub(crate) unrouted: Rc<Unrouted>,
     pub(crate) snapshots: Latest,
+    /// Where its requests count.
+    pub(crate) lane: usize,
 }
 
 // === impl Shared ===
@@ -100,6 +105,7 @@ impl Shared {
             access_log,
             tls,
             connections_pause,
+            workers: AtomicUsize::new(0),
         })
     }
 }
@@ -146,6 +152,7 @@ impl<N: Net> Worker<N> {
             let bound = listener.local_addr().map_err(failed)?;
             listeners.push((listener, bound, scheme));
         }
+        let lane = shared.workers.fetch_add(1, Ordering::Relaxed) % LANES;
         let pool = Pool::new(&shared.config, shared.metrics.clone());
         let context = Context {
             net,
@@ -155,7 +162,8 @@ impl<N: Net> Worker<N> {
             sampler: Sampler::default(),
             server: HeaderValue::from_static(shared.config.tier),
             via: via::Entries::new(shared.config.tier),
-            unrouted: Rc::new(Unrouted(shared.cell.unrouted())),
+            unrouted: Rc::new(Unrouted(shared.cell.unrouted().on(lane))),
+            lane,
             snapshots: Latest::new(shared.cell.clone()),
             shared,
         };

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use super::io::ClientIo;
 use super::pulse::Pulse;
 use crate::connections::{Connections, Stage};
-use crate::metrics::OwnerHandles;
+use crate::metrics::Owner;
 use crate::upstream::Lease;
 
 /// What is needed to go on after the response with 101 has been written.
 pub(crate) struct Tunnel<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     pub(crate) lease: Lease<S>,
-    pub(crate) owner: std::sync::Arc<OwnerHandles>,
+    pub(crate) owner: Owner,
 }
 
 // === impl Tunnel ===
@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         let Ok(Some(mut raw)) = bare.await else {
             return;
         };
-        let upgraded = &self.owner.tenant.upgraded;
+        let upgraded = self.owner.upgraded();
         upgraded.inc();
         pulse.tunnel();
         let carry = async {

@@ -12,8 +12,10 @@ const CHUNK: usize = 64;
 /// The values.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots<T> {
-    chunks: Vec<Arc<Vec<Option<T>>>>,
+    chunks: Vec<Arc<Chunk<T>>>,
 }
+
+type Chunk<T> = [Option<T>; CHUNK];
 
 /// The numbers that are free, and how many there are at all.
 #[derive(Clone, Debug, Default)]
@@ -26,23 +28,16 @@ pub(crate) struct Numbers {
 
 impl<T: Clone> Slots<T> {
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
-        self.chunks
-            .get(number / CHUNK)?
-            .get(number % CHUNK)?
-            .as_ref()
+        self.chunks.get(number / CHUNK)?[number % CHUNK].as_ref()
     }
 
     /// Puts a value at a number, or takes it out.
     pub(crate) fn set(&mut self, number: usize, value: Option<T>) {
         let (chunk, place) = (number / CHUNK, number % CHUNK);
         while self.chunks.len() <= chunk {
-            self.chunks.push(Arc::default());
+            self.chunks.push(Arc::new(std::array::from_fn(|_| None)));
         }
-        let chunk = Arc::make_mut(&mut self.chunks[chunk]);
-        while chunk.len() <= place {
-            chunk.push(None);
-        }
-        chunk[place] = value;
+        Arc::make_mut(&mut self.chunks[chunk])[place] = value;
     }
 
     /// All values, by their numbers.
@@ -65,9 +60,7 @@ impl<T: Clone> Slots<T> {
             {
                 continue;
             }
-            let length = |chunk: Option<&Arc<Vec<_>>>| chunk.map_or(0, |values| values.len());
-            let first = chunk * CHUNK;
-            numbers.extend(first..first + length(new).max(length(old)));
+            numbers.extend(chunk * CHUNK..(chunk + 1) * CHUNK);
         }
         numbers
     }
@@ -108,7 +101,7 @@ mod tests {
         assert!(slots.unshared(&before).is_empty());
         slots.set(CHUNK + 1, Some(7));
         slots.set(3 * CHUNK, Some(8));
-        let expected: Vec<usize> = (CHUNK..2 * CHUNK).chain([3 * CHUNK]).collect();
+        let expected: Vec<usize> = (CHUNK..2 * CHUNK).chain(3 * CHUNK..4 * CHUNK).collect();
         assert_eq!(slots.unshared(&before), expected);
         assert_eq!(before.unshared(&slots), expected);
         assert_eq!(

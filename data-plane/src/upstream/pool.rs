@@ -5,8 +5,7 @@
 //! One is dropped when its endpoint left the table, when it has been idle too long, when there are too many, and when it
 //! was not left clean: it is given back only after the response ended and the request was sent whole.
 //!
-//! A request finds its endpoint once, by address and then by identity; what it does with the connection later goes by
-//! the [`Slot`] that it found.
+//! A request finds its endpoint once; what it does with the connection later goes by the [`Slot`] that it found.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -31,7 +30,7 @@ use crate::table::{Endpoint, Protocol};
 
 /// The pool of one worker.
 pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    /// More than one of an address only while it moves from pod to pod.
+    /// More than one of an address while it moves from pod to pod, and where slices that name no pods share it. Sorted.
     slots: RefCell<BTreeMap<SocketAddr, Vec<Rc<Slot<S>>>>>,
     /// What decides which endpoints exist.
     snapshot: RefCell<Option<Arc<Snapshot>>>,
@@ -95,13 +94,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 
     /// Takes note of the table; connections of endpoints that left it are dropped.
     pub(crate) fn follow(&self, snapshot: &Arc<Snapshot>) {
-        let known = self
-            .snapshot
-            .borrow()
-            .as_ref()
-            .map(|known| known.generation);
+        let known = |known: &Arc<Snapshot>| known.generation >= snapshot.generation;
         // A request that began before a publication may come here after one that began later.
-        if known.is_some_and(|known| known >= snapshot.generation) {
+        if self.snapshot.borrow().as_ref().is_some_and(known) {
             return;
         }
         self.retain(|slot| {
@@ -261,9 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 
     fn slot(&self, endpoint: &Endpoint) -> Rc<Slot<S>> {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slots) = slots.get(&endpoint.address)
-            && let Some(slot) = slots.iter().find(|slot| slot.is_of(endpoint))
-        {
+        let known = slots.get(&endpoint.address).map_or(&[][..], |slots| slots);
+        if let Some(slot) = Slot::find(known, endpoint) {
             return slot.clone();
         }
         let slot = Rc::new(Slot {
@@ -276,10 +270,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let snapshot = self.snapshot.borrow();
         let is_there = |known: &Arc<Snapshot>| known.has_endpoint(endpoint);
         if snapshot.as_ref().is_some_and(is_there) {
-            slots
-                .entry(endpoint.address)
-                .or_default()
-                .push(slot.clone());
+            let slots = slots.entry(endpoint.address).or_default();
+            let place = slots.partition_point(|known| known.endpoint < slot.endpoint);
+            slots.insert(place, slot.clone());
         } else {
             slot.is_gone.set(true);
         }
@@ -305,6 +298,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 // === impl Slot ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
+    fn find<'s>(slots: &'s [Rc<Self>], endpoint: &Endpoint) -> Option<&'s Rc<Self>> {
+        if let [only] = slots {
+            return only.is_of(endpoint).then_some(only);
+        }
+        let found = slots.binary_search_by(|slot| slot.endpoint.cmp(endpoint));
+        found.ok().map(|place| &slots[place])
+    }
+
     fn is_of(&self, endpoint: &Endpoint) -> bool {
         Arc::ptr_eq(&self.endpoint.identity, &endpoint.identity)
             || self.endpoint.identity == endpoint.identity

@@ -123,14 +123,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Upstream<S> {
     pub(crate) fn take_alarm(&mut self) -> Alarm {
         match self {
             Self::Http1(connection) => std::mem::take(&mut connection.alarm),
-            Self::Http2(_) => Alarm::default(),
+            Self::Http2(share) => std::mem::take(&mut share.alarm),
         }
     }
 
     /// The next request on this connection will use it.
     pub(crate) fn keep_alarm(&mut self, alarm: Alarm) {
-        if let Self::Http1(connection) = self {
-            connection.alarm = alarm;
+        match self {
+            Self::Http1(connection) => connection.alarm = alarm,
+            Self::Http2(share) => share.alarm = alarm,
         }
     }
 

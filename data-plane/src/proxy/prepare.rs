@@ -154,7 +154,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// 128 random bits in hexadecimal. Never the same again, so HTTP/2 is told not to keep it: in the table of the link it would
+/// take the room of fields that come again, and each new one would be compared with all that are kept.
 fn request_id(rng: &mut impl Rng) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
@@ -163,7 +164,9 @@ fn request_id(rng: &mut impl Rng) -> HeaderValue {
         digits[0] = DIGITS[usize::from(byte & 0xf)];
         digits[1] = DIGITS[usize::from(byte >> 4)];
     }
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits are printable")
+    let mut id = HeaderValue::from_bytes(&text).expect("hexadecimal digits are printable");
+    id.set_sensitive(true);
+    id
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::links::Links;
+use crate::alarm::Alarm;
 use crate::metrics::OpenUpstream;
 use driver::{CountedIo, Driver};
 use exchange::Uploading;
@@ -48,6 +49,8 @@ pub(super) struct Load {
     streams: Cell<usize>,
     was_used: Cell<bool>,
     used_at: Cell<Instant>,
+    /// Of requests that have ended, for the next ones.
+    alarms: RefCell<Vec<Alarm>>,
     links: RefCell<Weak<Links>>,
 }
 
@@ -56,6 +59,7 @@ pub(crate) struct Http2 {
     sender: SendRequest<Bytes>,
     load: Rc<Load>,
     pub(crate) is_reused: bool,
+    pub(super) alarm: Alarm,
     /// The rest of the request's body, when the response came before its end.
     uploading: Option<Uploading>,
 }
@@ -92,6 +96,7 @@ impl Link {
             streams: Cell::new(0),
             was_used: Cell::new(false),
             used_at: Cell::new(Instant::now()),
+            alarms: RefCell::default(),
             links: RefCell::default(),
         });
         let mut driver = Driver::new(connection, bytes_read, load.clone());
@@ -137,6 +142,7 @@ impl Link {
             sender: self.sender.borrow().clone(),
             load: self.load.clone(),
             is_reused: self.load.was_used.replace(true),
+            alarm: self.load.alarms.borrow_mut().pop().unwrap_or_default(),
             uploading: None,
         }
     }
@@ -153,6 +159,8 @@ impl Link {
 impl Drop for Http2 {
     fn drop(&mut self) {
         self.load.streams.set(self.load.streams.get() - 1);
+        let alarm = std::mem::take(&mut self.alarm);
+        self.load.alarms.borrow_mut().push(alarm);
         self.load.used_at.set(Instant::now());
         let links = self.load.links.borrow().upgrade();
         if let Some(links) = links.filter(|links| links.has_waiting()) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
+use http::header::DATE;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use tokio::time::Instant;
@@ -85,8 +86,13 @@ impl<N: Net> Sending<N> {
         mut respond: SendResponse<Bytes>,
         response: Response<ResponseBody<N::Stream>>,
     ) -> Option<Self> {
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let is_last = body.is_end_stream();
+        if let Some(date) = head.headers.get_mut(DATE) {
+            // Another one each second: the connection's table would fill with old ones, and each answer be compared with all
+            // of them.
+            date.set_sensitive(true);
+        }
         match respond.send_response(Response::from_parts(head, ()), is_last) {
             Ok(stream) => (!is_last).then(|| Self {
                 stream,

@@ -261,6 +261,7 @@ mod tests {
             streams: Cell::new(1),
             was_used: Cell::new(true),
             used_at: Cell::new(Instant::now()),
+            alarms: RefCell::default(),
             links: RefCell::default(),
         });
         let mut driver = Driver::new(connection, bytes_read, load);

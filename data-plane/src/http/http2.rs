@@ -16,11 +16,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{self, Builder};
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::Session;
 use super::io::ClientIo;
@@ -36,13 +38,16 @@ use wakes::Wakes;
 /// What is kept of one answer while its client takes none of it, beside what was read at once. A client may leave all of its
 /// streams so.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// For how long the fields that a connection keeps for its answers (HPACK) may include `Date`. There is another one each second, and
+/// each answer is compared with all that are kept: after this time it costs less to send it in full.
+const DATES_TIME: Duration = Duration::from_secs(20);
 /// Rounds in one turn, after which other connections get theirs.
 const ROUNDS_MAX: usize = 8;
 
 /// A connection whose preface has come.
 struct Connection<S, F, M> {
     frames: server::Connection<ClientIo<S>, Bytes>,
-    seats: Seats<Stream, F, M>,
+    seats: Seats<Box<Stream>, F, M>,
     wakes: Wakes,
     heart: Heart,
     pings: Option<PingPong>,
@@ -152,11 +157,12 @@ async fn run<N: Net, S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let make = |desk: Rc<Desk<Stream>>| {
+    let dates_until = Instant::now() + DATES_TIME;
+    let make = |desk: Rc<Desk<Box<Stream>>>| {
         let session = session.clone();
         async move {
             loop {
-                desk.next().await.serve(&session).await;
+                desk.next().await.serve(&session, dates_until).await;
                 desk.done();
             }
         }
@@ -177,7 +183,7 @@ impl<S, F, M> Connection<S, F, M>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
-    M: Fn(Rc<Desk<Stream>>) -> F,
+    M: Fn(Rc<Desk<Box<Stream>>>) -> F,
 {
     /// One turn of the task. Ready: the connection has ended, and with it whatever still runs.
     fn turn(&mut self, watched: &mut Watched, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -232,7 +238,8 @@ where
         loop {
             match self.frames.poll_accept(&mut cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    let stream = Stream { request, respond };
+                    // Boxed: it is handed on a few times.
+                    let stream = Box::new(Stream { request, respond });
                     self.seats.give(stream, &self.wakes);
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Ended::Failed(error)),

@@ -53,26 +53,58 @@ fn stall_max(pause_max: Duration) -> Duration {
 // === impl Stream ===
 
 impl Stream {
-    /// Serves it to its end. The client may reset it at any time: what is done for it then ends.
-    pub(super) async fn serve<N: Net>(self, session: &Rc<Session<N>>) {
+    /// Serves it to its end. The client may reset it at any time: what is done for it then ends. After `dates_until` the
+    /// connection's table gets no further `Date`.
+    pub(super) async fn serve<N: Net>(
+        self: Box<Self>,
+        session: &Rc<Session<N>>,
+        dates_until: Instant,
+    ) {
         let Self {
             request,
             mut respond,
-        } = self;
+        } = *self;
         let (head, stream) = request.into_parts();
         let body = Received::of_request(stream, &head.headers);
         let request = Request::from_parts(head, Incoming::Http2(body));
-        let response = {
+        let mut response = None;
+        {
             let mut answering = pin!(proxy::serve(session.clone(), request));
             poll_fn(|cx| match answering.as_mut().poll(cx) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Some(response)),
-                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+                Poll::Ready(Ok(answer)) => {
+                    response = Some(answer);
+                    Poll::Ready(())
+                }
+                Poll::Pending => respond.poll_reset(cx).map(|_| ()),
             })
-            .await
-        };
+            .await;
+        }
         let Some(response) = response else { return };
-        if let Some(mut sending) = Sending::<N>::begin(session, respond, response) {
-            poll_fn(|cx| sending.poll(cx)).await;
+        let (mut head, body) = response.into_parts();
+        if session.pulse.now() > dates_until
+            && let Some(date) = head.headers.get_mut(DATE)
+        {
+            date.set_sensitive(true);
+        }
+        let is_last = body.is_end_stream();
+        match respond.send_response(Response::from_parts(head, ()), is_last) {
+            Ok(_) if is_last => {}
+            Ok(stream) => {
+                let mut sending = Sending::<N> {
+                    stream,
+                    body,
+                    data: Bytes::new(),
+                    is_last: false,
+                    stall_max: stall_max(session.context.shared.config.timeouts.response_body),
+                    stalled_at: None,
+                    alarm: Alarm::default(),
+                };
+                poll_fn(|cx| sending.poll(cx)).await;
+            }
+            Err(error) => {
+                tracing::debug!(client = %session.client.ip, %error, "an answer was not sent");
+                respond.send_reset(Reason::INTERNAL_ERROR);
+            }
         }
     }
 }
@@ -80,37 +112,6 @@ impl Stream {
 // === impl Sending ===
 
 impl<N: Net> Sending<N> {
-    /// Sends the head. Nothing: that was all, or the client has gone away.
-    fn begin(
-        session: &Session<N>,
-        mut respond: SendResponse<Bytes>,
-        response: Response<ResponseBody<N::Stream>>,
-    ) -> Option<Self> {
-        let (mut head, body) = response.into_parts();
-        let is_last = body.is_end_stream();
-        if let Some(date) = head.headers.get_mut(DATE) {
-            // Another one each second: the connection's table would fill with old ones, and each answer be compared with all
-            // of them.
-            date.set_sensitive(true);
-        }
-        match respond.send_response(Response::from_parts(head, ()), is_last) {
-            Ok(stream) => (!is_last).then(|| Self {
-                stream,
-                body,
-                data: Bytes::new(),
-                is_last: false,
-                stall_max: stall_max(session.context.shared.config.timeouts.response_body),
-                stalled_at: None,
-                alarm: Alarm::default(),
-            }),
-            Err(error) => {
-                tracing::debug!(client = %session.client.ip, %error, "an answer was not sent");
-                respond.send_reset(Reason::INTERNAL_ERROR);
-                None
-            }
-        }
-    }
-
     /// Ready when nothing more is to be sent.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {

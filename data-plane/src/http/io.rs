@@ -18,6 +18,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Read at once while there is no codec. Most heads are no longer; the rest is read by the codec.
 const READ_BYTES: usize = 4096;
 
+/// Head and body together that are no longer are written as one piece: to copy so little costs less than to have the kernel
+/// gather it.
+const JOINED_BYTES_MAX: usize = 2048;
+
 /// A client's stream.
 pub(super) struct ClientIo<S> {
     stream: S,
@@ -138,6 +142,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [bytes] = slices {
+            return self.poll_write(cx, bytes);
+        }
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if bytes <= JOINED_BYTES_MAX {
+            let mut room = [MaybeUninit::uninit(); JOINED_BYTES_MAX];
+            let mut joined = ReadBuf::uninit(&mut room);
+            for slice in slices {
+                joined.put_slice(slice);
+            }
+            return self.poll_write(cx, joined.filled());
+        }
         self.pulse.unflushed();
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
         self.pulse.wrote(count);

@@ -135,6 +135,12 @@ impl OwnerHandles {
     #[cold]
     fn first(&self, lane: usize) -> Arc<Counts> {
         let owners = &self.metrics.families().owners;
+        if let Some(overflow) = &self.overflow
+            && self.has_overflowed.load(Ordering::Relaxed)
+            && owners.is_full()
+        {
+            return overflow[lane].clone();
+        }
         let has_place = || self.lanes.iter().any(|lane| lane.get().is_some());
         let made = match &self.overflow {
             Some(_) if owners.is_full() && !has_place() => Err(NoCounts::Full),
@@ -147,6 +153,10 @@ impl OwnerHandles {
             }
             (Err(NoCounts::Full), Some(overflow)) if !self.is_retired.load(Ordering::SeqCst) => {
                 self.overflows(true);
+                // It may have been retired meanwhile: then nobody else counts it out again.
+                if self.is_retired.load(Ordering::SeqCst) {
+                    self.overflows(false);
+                }
                 overflow[lane].clone()
             }
             (Err(NoCounts::Full | NoCounts::Retired), _) => Arc::default(),

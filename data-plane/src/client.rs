@@ -2,7 +2,7 @@
 //!
 //! The values that requests of this connection carry upstream are made here once, so a request only clones them.
 
-use std::io::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
@@ -27,6 +27,12 @@ pub(crate) struct Client {
     pub(crate) is_trusted: bool,
 }
 
+/// An address as text, on the stack.
+struct Text {
+    bytes: [u8; TEXT_BYTES_MAX],
+    length: usize,
+}
+
 // === impl Client ===
 
 impl Client {
@@ -49,9 +55,42 @@ impl Client {
 }
 
 fn value(ip: &IpAddr) -> HeaderValue {
-    let mut text = [0; TEXT_BYTES_MAX];
-    let mut rest = &mut text[..];
-    write!(rest, "{ip}").expect("the longest address has room");
-    let length = TEXT_BYTES_MAX - rest.len();
-    HeaderValue::from_bytes(&text[..length]).expect("addresses are printable")
+    let mut text = Text {
+        bytes: [0; TEXT_BYTES_MAX],
+        length: 0,
+    };
+    write!(text, "{ip}").expect("the longest address has room");
+    HeaderValue::from_bytes(&text.bytes[..text.length]).expect("addresses are printable")
+}
+
+// === impl Text ===
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let end = self.length + piece.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(piece.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_has_room_as_a_value() {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "1:2:3:4:5:6:7:8",
+            "2001:db8::1",
+        ] {
+            assert_eq!(value(&text.parse().unwrap()), text);
+        }
+        let longest = IpAddr::from([0xffff_u16; 8]);
+        assert_eq!(value(&longest), longest.to_string().as_str());
+    }
 }

@@ -2,8 +2,9 @@
 
 In: objects as dictionaries. Out: a kubeconfig for the tiers. Shares the CPUs of the load: it costs no tier anything.
 """
-import base64, http.client, json, ssl, time, urllib.parse
+import base64, http.client, json, socket, ssl, urllib.parse
 
+import message
 from processes import Failure, Process
 
 READY_SECONDS = 60
@@ -15,12 +16,10 @@ class Cluster:
     def __init__(self, binaries, folder, pinned):
         self.kubeconfig = folder / "kubeconfig"
         command = [binaries / "tiergate-sim", "up", "--control-plane-only", "--kubeconfig", self.kubeconfig]
+        # Namespaces of the scenes whose objects are there.
+        self.written = set()
         self.process = Process("cluster", command, folder, "load", pinned)
-        end = time.monotonic() + READY_SECONDS
-        while "ready" not in self.process.log.read_text().splitlines():
-            if not self.process.is_running() or time.monotonic() > end:
-                raise Failure(f"the local cluster does not become ready: {self.process.last_words()}")
-            time.sleep(0.02)
+        self.process.until_said("ready", READY_SECONDS)
         self.api = Api(json.loads(self.kubeconfig.read_text()))
 
     def stop(self):
@@ -34,8 +33,8 @@ class Api:
         cluster = kubeconfig["clusters"][0]["cluster"]
         trusted = base64.b64decode(cluster["certificate-authority-data"]).decode()
         server = urllib.parse.urlsplit(cluster["server"])
-        self.connection = http.client.HTTPSConnection(server.hostname, server.port, timeout=30,
-                                                      context=ssl.create_default_context(cadata=trusted))
+        self.address, self.context = (server.hostname, server.port), ssl.create_default_context(cadata=trusted)
+        self.connection = http.client.HTTPSConnection(*self.address, timeout=30, context=self.context)
         self.headers = {"Authorization": f"Bearer {kubeconfig['users'][0]['user']['token']}", "Content-Type": "application/json"}
 
     def ask(self, method, path, value=None):
@@ -56,11 +55,18 @@ class Api:
         if status not in (201, 409):
             raise Failure(f"{one['kind']} {one['metadata']['name']}: {status} {answer.get('message')}")
 
-    def replace(self, one):
-        """Puts an object in the place of the one with its name."""
-        status, answer = self.ask("PUT", f"{collection(one)}/{one['metadata']['name']}", one)
-        if status != 200:
-            raise Failure(f"{one['kind']} {one['metadata']['name']}: {status} {answer.get('message')}")
+    def replacement(self, one):
+        """A message that puts an object in the place of the one with its name, ready on a connection of its own."""
+        body = json.dumps(one).encode()
+        headers = {"Host": f"{self.address[0]}:{self.address[1]}", **self.headers, "Content-Length": len(body)}
+        lines = [f"PUT {path(one)} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        return message.Message(self.connect(), "\r\n".join(lines).encode() + body, message.is_whole_http)
+
+    def connect(self):
+        """A new connection, over which TLS is spoken already."""
+        connection = socket.create_connection(self.address, 30)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.context.wrap_socket(connection, server_hostname=self.address[0])
 
 
 PLURALS = {"Namespace": "namespaces", "IngressClass": "ingressclasses", "Ingress": "ingresses", "Service": "services",
@@ -74,3 +80,8 @@ def collection(one):
     namespace = one["metadata"].get("namespace")
     inside = f"/namespaces/{namespace}" if namespace else ""
     return f"{root}{inside}/{PLURALS[one['kind']]}"
+
+
+def path(one):
+    """Where an object is, once it is created."""
+    return f"{collection(one)}/{one['metadata']['name']}"

@@ -103,13 +103,18 @@ def moves(proxy, scene, watcher, changes):
     writes, times = [], []
     for number in range(changes + changes % 2):
         port, body = ((NEXT_BACKEND_PORT, backend.NEXT_BODY), (BACKEND_PORT, backend.BODY))[number % 2]
+        message = proxy.change(scene, [0], port)
+        # What making the connection left behind is over by then.
+        time.sleep(PAUSE_SECONDS)
         watcher.want(body)
         begun = time.monotonic()
-        proxy.change(scene, [0], port)
+        message.send()
+        said = message.answer()
         written = time.monotonic()
         if not watcher.seen.wait(CHANGE_SECONDS) or watcher.error:
-            raise Failure(f"the new endpoint does not answer: {watcher.error or f'not within {CHANGE_SECONDS} s'}")
+            said = said.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
+            raise Failure(f"the new endpoint does not answer: {watcher.error or f'not within {CHANGE_SECONDS} s'}; the write was answered with {said}")
+        message.close()
         writes.append((written - begun) * 1000)
         times.append((watcher.moment - begun) * 1000)
-        time.sleep(PAUSE_SECONDS)
     return writes, times

@@ -58,6 +58,14 @@ class Process:
     def is_running(self):
         return self.process.poll() is None
 
+    def until_said(self, line, seconds):
+        """Waits until it has written this line."""
+        end = time.monotonic() + seconds
+        while line not in self.log.read_text(errors="replace").splitlines():
+            if not self.is_running() or time.monotonic() > end:
+                raise Failure(f"{self.name} does not say {line!r}: {self.last_words()}")
+            time.sleep(0.02)
+
     def last_words(self):
         return self.log.read_text(errors="replace").strip()[-800:]
 

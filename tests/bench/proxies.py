@@ -4,7 +4,7 @@ In: a name and a scene. Out: running processes that answer rightly and tell the 
 """
 import contextlib, socket, time
 
-import backend, probe, tiers, workloads
+import backend, probe, tiers, watched, workloads
 from peers import ALL
 from processes import Failure, Process
 from scene import ADDRESS, Hop, Scene, host
@@ -41,7 +41,7 @@ class Peer:
         return ready - process.begun
 
     def change(self, scene, services, port):
-        self.module.change(Hop(scene, 0), services, port)
+        return self.module.change(Hop(scene, 0), services, port)
 
 
 class OneRoute:
@@ -67,6 +67,8 @@ def find(name, binaries, cluster):
     """The proxy of this name, or Missing."""
     if name in ALL:
         return Peer(name)
+    if name == workloads.WATCHED:
+        return watched.Watched(Peer("haproxy"), tiers.Tiers(name, binaries, cluster))
     if name == workloads.ONE_ROUTE:
         return OneRoute(tiers.Tiers(name, binaries, cluster))
     return tiers.Tiers(name, binaries, cluster, h2c=name != workloads.NAMESPACE_LINK_H1)

@@ -4,7 +4,8 @@
 """
 import json, unittest, xml.dom.minidom
 
-import bars, contract, figures, generators, objects, plot, probe, record, report, workloads
+import bars, contract, controller, figures, generators, message, objects, plot, probe, record, report, workloads
+from peers import haproxy
 from processes import Failure
 
 WRK = """Running 1s test @ http://127.0.0.1:27100/
@@ -36,6 +37,12 @@ class Parsers(unittest.TestCase):
                 parse("unable to connect")
         with self.assertRaises(Failure):
             generators.parse_h2load(H2LOAD.replace("protocol: h2", "protocol: http/1.1"), 1)
+
+    def test_an_answer_is_whole_when_its_length_is_there(self):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n"
+        for answer, wanted in ((b"", False), (head[:-2], False), (head + b"ab", False), (head + b"abc", True), (head.lower() + b"abc", True),
+                               (b"HTTP/1.1 200 OK\r\nX-Content-Length: 0\r\n\r\n", False)):
+            self.assertEqual(message.is_whole_http(answer), wanted, answer)
 
     def test_chunks_are_put_together(self):
         for chunked, whole in ((b"3\r\nabc\r\n0\r\n\r\n", b"abc"), (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", b"abc"), (b"0\r\n\r\n", b"")):
@@ -147,6 +154,11 @@ class Contract(unittest.TestCase):
 
 
 class Objects(unittest.TestCase):
+    def test_the_controller_tells_what_the_slice_says(self):
+        one = objects.endpoint_slice("s7", "tenant", "127.0.0.9", 8081)
+        number = controller.name_of(one).removeprefix("s")
+        self.assertEqual(haproxy.command([number], *controller.endpoint(one)), b"set server s7/s1 addr 127.0.0.9 port 8081\n")
+
     def test_the_link_says_its_protocol_on_the_service_and_on_its_endpoints(self):
         for protocol in (None, objects.LINK_PROTOCOL):
             service = objects.service("tier", "tenant", protocol)

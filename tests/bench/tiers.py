@@ -22,7 +22,6 @@ class Tiers:
     def __init__(self, name, binaries, cluster, h2c=True):
         self.name, self.binaries, self.cluster, self.h2c = name, binaries, cluster, h2c
         # `cluster` starts the API server when it is first called.
-        self.written = set()
         for program in (NAMESPACE_TIER, CLUSTER_TIER, "tiergate-sim"):
             if not (binaries / program).exists():
                 raise Missing(f"{binaries / program} is not built")
@@ -38,13 +37,13 @@ class Tiers:
 
     def prepare(self, scene):
         """Writes the objects of a scene, once."""
-        namespace = self.namespace(scene)
-        if namespace in self.written:
+        namespace, written = self.namespace(scene), self.cluster().written
+        if namespace in written:
             return
         write = self.cluster().api.create
         for one in scene_objects(scene, namespace, Hop(scene, scene.hops - 1).http, objects.LINK_PROTOCOL if self.h2c else None):
             write(one)
-        self.written.add(namespace)
+        written.add(namespace)
 
     def start(self, scene, started):
         """Puts the processes into the list, the front one first; returns the seconds that one took to /readyz."""
@@ -69,9 +68,9 @@ class Tiers:
         return Process(f"{self.name}-{hop.index}", command, hop.scene.folder, "proxy", hop.scene.pinned, ENVIRONMENT)
 
     def change(self, scene, services, port):
-        """Moves the endpoints of these Services by the API server; returns when it has answered."""
-        for number in services:
-            self.cluster().api.replace(objects.endpoint_slice(f"s{number}", self.namespace(scene), ADDRESS, port))
+        """What moves the endpoint of a Service by the API server: a PUT of its EndpointSlice on a connection that is open."""
+        [number] = services
+        return self.cluster().api.replacement(objects.endpoint_slice(f"s{number}", self.namespace(scene), ADDRESS, port))
 
 
 def edge_class(namespace):

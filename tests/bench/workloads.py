@@ -7,6 +7,7 @@ from scene import HOSTS_MAX
 NAMESPACE_LINK_H1 = "tiergate-h1-link"
 ONE_ROUTE = "tiergate-one-route"
 TUNED = "nginx-tuned"
+WATCHED = "haproxy-watched"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ ALL = {workload.name: workload for workload in (
     Workload("chain", "two proxies in a row, HTTP/1.1 in", CHAINS, hops=2),
     Workload("chain-tls", "two proxies in a row, TLS 1.3 in", CHAINS, hops=2, tls=True),
     Workload("hosts", "10,000 hosts, one by chance for each request", ("nginx", "haproxy", "envoy", ONE_ROUTE, OURS), hosts=HOSTS_MAX),
-    Workload("change", "an endpoint moves, at 10,000 hosts under load", ("haproxy", OURS), stage="change", hosts=HOSTS_MAX),
+    Workload("change", "an endpoint moves, at 10,000 hosts under load", ("haproxy", WATCHED, OURS), stage="change", hosts=HOSTS_MAX),
     Workload("idle", "idle kept connections", ("nginx", "haproxy", "envoy", "traefik", "caddy", OURS), stage="idle"),
     Workload("rate", "requests at a fixed rate", ("nginx", "haproxy", "envoy", OURS), stage="rate"),
     Workload("rate-chain", "requests at a fixed rate, two proxies in a row", ("nginx", "haproxy", OURS, NAMESPACE_LINK_H1), stage="rate", hops=2),

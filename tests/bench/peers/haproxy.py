@@ -1,6 +1,7 @@
 """HAProxy of Debian: bodies are spliced where it can, upstream connections are shared by all clients."""
 import socket
 
+import message
 from scene import ADDRESS, CONNECT_SECONDS, CONNECTIONS_MAX, HEAD_SECONDS, IDLE_SECONDS, RESPONSE_SECONDS, STREAMS_MAX, host, service
 
 from . import programs
@@ -32,7 +33,7 @@ global
   nbthread {scene.workers}
   maxconn {CONNECTIONS_MAX}
   no strict-limits
-  stats socket {hop.path("haproxy.sock")} mode 600 level admin
+  stats socket {socket_path(hop)} mode 600 level admin
   tune.ssl.cachesize 0
   tune.h2.max-concurrent-streams {STREAMS_MAX}
   ssl-default-bind-options no-tls-tickets ssl-min-ver TLSv1.3
@@ -60,11 +61,18 @@ frontend all
 {backends}"""
 
 
+def socket_path(hop):
+    """Where the runtime API is."""
+    return hop.path("haproxy.sock")
+
+
 def change(hop, services, port):
-    """Moves the endpoints of these services by the runtime API, in one command; returns when it has answered."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(hop.path("haproxy.sock")))
-        command = ";".join(f"set server s{number}/s1 addr {ADDRESS} port {port}" for number in services)
-        connection.sendall(command.encode() + b"\n")
-        while connection.recv(65536):
-            pass
+    """What moves the endpoints of these services by the runtime API: one command on a connection that is open."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(socket_path(hop)))
+    return message.Message(connection, command(services, ADDRESS, port), message.ends_with_connection)
+
+
+def command(services, address, port):
+    """Pure: what the runtime API is told."""
+    return ";".join(f"set server s{number}/s1 addr {address} port {port}" for number in services).encode() + b"\n"

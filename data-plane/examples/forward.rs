@@ -1,12 +1,14 @@
 //! The data plane alone, with a table of its own making: to profile it and to compare builds, without a cluster.
 //!
-//!     forward HTTP-ADDRESS HTTPS-ADDRESS ENDPOINT [--h2c] [--hosts N] [--threads N] [--certificate PEM KEY]
+//!     forward HTTP-ADDRESS HTTPS-ADDRESS ENDPOINT [--h2c] [--hosts N] [--threads N] [--certificate PEM KEY] [--trusted NETWORK]
 //!
-//! Serves h0.example.test … hN-1.example.test with everything that a tier does per request. Ends by a signal.
+//! Serves h0.example.test … hN-1.example.test with everything that a tier does per request. Ends by a signal. Of two in a row, the
+//! second one trusts the first one's address, as a namespace tier does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -37,6 +39,7 @@ struct Options {
     hosts: usize,
     threads: usize,
     certificate: Option<(String, String)>,
+    trusted_proxies: Vec<IpNet>,
 }
 
 fn main() -> Result<(), Failure> {
@@ -55,6 +58,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, Failure> 
         hosts: 1,
         threads: 1,
         certificate: None,
+        trusted_proxies: Vec::new(),
     };
     while let Some(word) = words.next() {
         let mut next = || words.next().ok_or("a value is missing");
@@ -62,6 +66,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, Failure> 
             "--h2c" => options.protocol = Protocol::H2c,
             "--hosts" => options.hosts = next()?.parse()?,
             "--threads" => options.threads = next()?.parse()?,
+            "--trusted" => options.trusted_proxies.push(next()?.parse()?),
             "--certificate" => options.certificate = Some((next()?, next()?)),
             address => options.addresses.push(address.parse()?),
         }
@@ -76,6 +81,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let config = Config {
         http_addresses: vec![http],
         https_addresses: vec![https],
+        trusted_proxies: options.trusted_proxies.clone(),
         ..Config::new("tiergate-namespace")
     };
     let mut registry = Registry::with_prefix("tiergate");

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
+use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -74,7 +75,17 @@ pub(super) const CASES: &[Case] = &[
         world.keep_alive(GET.to_owned(), StatusCode::OK, Some(64))
     }),
     Case::new("h2-to-h2c/get-64-bytes", 400, || http2(Backend::H2c(64))),
+    // As between two busy tiers: what is done once for each read of the link is shared by those that it brings.
+    Case::new("h1-to-h2c/get-64-bytes-of-32", 640, || {
+        many_http1(table::h2c(), Backend::H2c(64))
+    }),
+    Case::new("h2-of-tier/get-64-bytes-of-32", 640, || {
+        many_http2(Backend::Http1(64))
+    }),
 ];
+
+/// Clients that ask at the same time.
+const MANY: u32 = 32;
 
 /// What the endpoint speaks, and how long its answers are.
 #[derive(Clone, Copy)]
@@ -125,12 +136,62 @@ fn http2(backend: Backend) -> Operation {
     })
 }
 
-async fn get(mut client: SendRequest<Full<Bytes>>) {
+/// Clients with a connection each, which ask at the same time.
+fn many_http1(table: Table, backend: Backend) -> Operation {
+    let world = World::new(table, backend);
+    let mut clients: Vec<_> = (0..MANY)
+        .map(|_| world.run(Http1::connect(&world.net, World::ADDRESS)))
+        .collect();
+    Box::new(move |operations| {
+        for _ in 0..operations / MANY {
+            let asking = clients
+                .iter_mut()
+                .map(|client| client.exchange(GET.as_bytes()));
+            let answers = world.run(futures::future::join_all(asking));
+            assert!(answers.iter().all(|answer| *answer == (StatusCode::OK, 64)));
+        }
+    })
+}
+
+/// The requests of many clients on the connection of a tier in front.
+fn many_http2(backend: Backend) -> Operation {
+    let trusted_proxies = vec![IpNet::from(std::net::IpAddr::from([192, 0, 2, 9]))];
+    let world = World::trusting(table::hosts(1, 0), backend, trusted_proxies);
+    let client = world.run(peers::http2_client(&world.net, World::ADDRESS));
+    Box::new(move |operations| {
+        for _ in 0..operations / MANY {
+            let asking = (0..MANY).map(|_| ask(client.clone(), request_of_tier()));
+            world.run(futures::future::join_all(asking));
+        }
+    })
+}
+
+async fn get(client: SendRequest<Full<Bytes>>) {
     let request = Request::builder()
         .method(Method::GET)
         .uri("http://h0.example.test/a")
         .body(Full::new(Bytes::new()))
         .expect("this is a request");
+    ask(client, request).await;
+}
+
+/// With what a cluster tier says about its client.
+fn request_of_tier() -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(Method::GET)
+        .uri("http://h0.example.test/a")
+        .header("x-forwarded-for", "198.51.100.7")
+        .header("x-forwarded-proto", "http")
+        .header("x-forwarded-host", "h0.example.test")
+        .header("x-forwarded-port", "80")
+        .header("x-real-ip", "198.51.100.7")
+        .header("x-request-id", "0123456789abcdef0123456789abcdef")
+        .header("via", "1.1 tiergate-cluster")
+        .body(Full::new(Bytes::new()))
+        .expect("this is a request")
+}
+
+async fn ask(mut client: SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) {
     let answer = client.send_request(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
     let body = answer.into_body().collect().await.expect("a whole body");
@@ -146,6 +207,10 @@ impl World {
     );
 
     fn new(table: Table, backend: Backend) -> Self {
+        Self::trusting(table, backend, Vec::new())
+    }
+
+    fn trusting(table: Table, backend: Backend, trusted_proxies: Vec<IpNet>) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let tasks = LocalSet::new();
@@ -154,6 +219,7 @@ impl World {
         let endpoint = net.clone();
         let config = Config {
             http_addresses: vec![Self::ADDRESS],
+            trusted_proxies,
             ..Config::new("tiergate-namespace")
         };
         let metrics = Metrics::register(&mut Registry::default());

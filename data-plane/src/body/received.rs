@@ -76,15 +76,17 @@ impl Received {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.is_empty || self.stream.is_end_stream()
+        // What does not bring the bytes that its head has told is an error, and no end: then the stream need not be asked.
+        let is_due = self.bytes_left.is_some_and(|left| left > 0);
+        self.is_empty || (!is_due && self.stream.is_end_stream())
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        if self.is_end_stream() {
-            return SizeHint::with_exact(0);
+        match self.bytes_left {
+            Some(left) => SizeHint::with_exact(left),
+            None if self.stream.is_end_stream() => SizeHint::with_exact(0),
+            None => SizeHint::default(),
         }
-        self.bytes_left
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     /// An endpoint that has answered in full may ask us not to send the rest of the request (RFC 9113 §8.1).

@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,12 +41,16 @@ const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// A connection, as [`Links`] keeps it.
 pub(super) struct Link {
     sender: RefCell<SendRequest<Bytes>>,
+    /// Of requests that have ended, for the next ones: to make one costs more than to send with it.
+    senders: RefCell<Vec<SendRequest<Bytes>>>,
     load: Rc<Load>,
 }
 
 /// How many requests a connection carries.
 pub(super) struct Load {
     streams: Cell<usize>,
+    /// What the endpoint allows.
+    streams_max: Cell<usize>,
     was_used: Cell<bool>,
     used_at: Cell<Instant>,
     /// Of requests that have ended, for the next ones.
@@ -56,8 +60,9 @@ pub(super) struct Load {
 
 /// One request's share of a connection.
 pub(crate) struct Http2 {
-    sender: SendRequest<Bytes>,
-    load: Rc<Load>,
+    link: Rc<Link>,
+    /// Until the request is sent, and nobody else's till it has ended: it may hold on to its stream.
+    sender: Option<SendRequest<Bytes>>,
     pub(crate) is_reused: bool,
     pub(super) alarm: Alarm,
     /// The rest of the request's body, when the response came before its end.
@@ -94,6 +99,7 @@ impl Link {
         let (sender, connection) = handshake.await.map_err(HandshakeError::of)?;
         let load = Rc::new(Load {
             streams: Cell::new(0),
+            streams_max: Cell::new(0),
             was_used: Cell::new(false),
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),
@@ -107,6 +113,7 @@ impl Link {
         });
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),
+            senders: RefCell::default(),
             load,
         }))
     }
@@ -120,7 +127,7 @@ impl Link {
     pub(super) fn is_open(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let ready = self.sender.borrow_mut().poll_ready(&mut cx);
-        !matches!(ready, std::task::Poll::Ready(Err(_)))
+        !matches!(ready, Poll::Ready(Err(_)))
     }
 
     /// Requests that it carries.
@@ -130,17 +137,18 @@ impl Link {
 
     /// Requests that it may carry.
     pub(super) fn streams_max(&self) -> usize {
-        let allowed = self.sender.borrow().current_max_send_streams();
-        allowed.min(STREAMS_MAX)
+        self.load.streams_max.get().min(STREAMS_MAX)
     }
 
     /// A share for one request.
-    pub(super) fn share(&self) -> Http2 {
+    pub(super) fn share(self: &Rc<Self>) -> Http2 {
         let streams = self.load.streams.get();
         self.load.streams.set(streams + 1);
+        let spare = self.senders.borrow_mut().pop();
+        let sender = spare.unwrap_or_else(|| self.sender.borrow().clone());
         Http2 {
-            sender: self.sender.borrow().clone(),
-            load: self.load.clone(),
+            link: self.clone(),
+            sender: Some(sender),
             is_reused: self.load.was_used.replace(true),
             alarm: self.load.alarms.borrow_mut().pop().unwrap_or_default(),
             uploading: None,
@@ -158,11 +166,21 @@ impl Link {
 
 impl Drop for Http2 {
     fn drop(&mut self) {
-        self.load.streams.set(self.load.streams.get() - 1);
+        let load = &self.link.load;
+        load.streams.set(load.streams.get() - 1);
         let alarm = std::mem::take(&mut self.alarm);
-        self.load.alarms.borrow_mut().push(alarm);
-        self.load.used_at.set(Instant::now());
-        let links = self.load.links.borrow().upgrade();
+        load.alarms.borrow_mut().push(alarm);
+        if load.streams.get() == 0 {
+            load.used_at.set(Instant::now());
+        }
+        if let Some(mut sender) = self.sender.take() {
+            // Lets go of a stream that has begun. One that has not would be kept from ending by its sender.
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(Ok(())) = sender.poll_ready(&mut cx) {
+                self.link.senders.borrow_mut().push(sender);
+            }
+        }
+        let links = load.links.borrow().upgrade();
         if let Some(links) = links.filter(|links| links.has_waiting()) {
             links.serve();
         }

@@ -17,9 +17,10 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Load;
+use crate::alarm::Alarm;
 
 /// How often a connection that carries requests is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -43,7 +44,10 @@ struct Heart {
     bytes_seen: u64,
     is_waiting: bool,
     pings_in_row: u32,
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// When to look again; nothing while no request runs.
+    look_at: Option<Instant>,
+    /// Stays set when the requests end, and is moved when it goes off for nothing: busy connections become idle often.
+    alarm: Alarm,
 }
 
 /// The endpoint did not answer.
@@ -69,7 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             bytes_seen: 0,
             is_waiting: false,
             pings_in_row: 0,
-            sleep: None,
+            look_at: None,
+            alarm: Alarm::default(),
         };
         Self {
             connection,
@@ -83,7 +88,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         std::future::poll_fn(|cx| match Pin::new(&mut self.connection).poll(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => Poll::Ready(Err(h2::Reason::NO_ERROR.into())),
-            Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending if sender.current_max_send_streams() > 0 => {
+                self.load.allow(&self.connection);
+                Poll::Ready(Ok(()))
+            }
             Poll::Pending => Poll::Pending,
         })
         .await
@@ -103,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
                 return Poll::Ready(());
             }
+            load.allow(&connection);
             heart.poll(cx, &load).map(|Gone| {
                 tracing::warn!(%endpoint, reason = "endpoint_silent", "an endpoint does not answer any more; its connection is closed");
             })
@@ -116,20 +125,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 impl Heart {
     fn poll(&mut self, cx: &mut Context<'_>, load: &Load) -> Poll<Gone> {
         if load.streams.get() == 0 {
-            self.sleep = None;
+            self.look_at = None;
             self.is_waiting = false;
             return Poll::Pending;
         }
-        let sleep = self.sleep.get_or_insert_with(|| {
+        let look_at = *self.look_at.get_or_insert_with(|| {
             self.bytes_seen = self.bytes_read.get();
-            Box::pin(tokio::time::sleep(TICK))
+            Instant::now() + TICK
         });
-        if sleep.as_mut().poll(cx).is_pending() {
+        if self.alarm.poll(look_at, cx).is_pending() {
             return Poll::Pending;
         }
-        sleep.as_mut().reset(Instant::now() + TICK);
+        let look_at = Instant::now() + TICK;
+        self.look_at = Some(look_at);
         // Registers the new time.
-        let _ = sleep.as_mut().poll(cx);
+        let _ = self.alarm.poll(look_at, cx);
         self.look(cx)
     }
 
@@ -153,6 +163,19 @@ impl Heart {
             }
         }
         Poll::Pending
+    }
+}
+
+// === impl Load ===
+
+impl Load {
+    /// Takes note of how many requests the endpoint takes at a time.
+    fn allow<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connection: &Connection<CountedIo<S>, Bytes>,
+    ) {
+        self.streams_max
+            .set(connection.max_concurrent_send_streams());
     }
 }
 
@@ -259,6 +282,7 @@ mod tests {
         let (mut sender, connection) = handshake.await.expect("a handshake");
         let load = Rc::new(Load {
             streams: Cell::new(1),
+            streams_max: Cell::new(0),
             was_used: Cell::new(true),
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -43,18 +43,11 @@ impl Http2 {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Received>, SendError> {
-        if let Poll::Ready(Err(error)) = self
-            .sender
-            .poll_ready(&mut Context::from_waker(Waker::noop()))
-        {
-            let left = Left::Request(Box::new(request));
-            return Err(SendError::new(error, left));
-        }
         let (head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        let sent = self
-            .sender
-            .send_request(Request::from_parts(head, ()), !has_body);
+        let sender = self.sender.as_mut();
+        let sender = sender.expect("only the end of a share takes it");
+        let sent = sender.send_request(Request::from_parts(head, ()), !has_body);
         let (mut response, stream) = match sent {
             Ok(sent) => sent,
             // It was not even begun: something in the head, or a GOAWAY.

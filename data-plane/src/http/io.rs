@@ -108,7 +108,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if self.ahead.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            if self.pulse.is_dry() {
+                return Poll::Pending;
+            }
+            let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+                self.pulse.ran_dry();
+                return Poll::Pending;
+            };
+            read?;
         } else {
             let count = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead[..count]);

@@ -39,6 +39,8 @@ pub(crate) struct Pulse {
     read_at: Cell<Instant>,
     /// The time of this turn, while the connection is being driven by one task.
     turn: Cell<Option<Instant>>,
+    /// Nothing more is there to be read in this turn; HTTP/2 only.
+    is_dry: Cell<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,7 @@ impl Pulse {
             since: Cell::new(now),
             read_at: Cell::new(now),
             turn: Cell::new(None),
+            is_dry: Cell::new(false),
         })
     }
 
@@ -149,6 +152,18 @@ impl Pulse {
     pub(super) fn turn(&self) -> Turn<'_> {
         self.turn.set(Some(Instant::now()));
         Turn(self)
+    }
+
+    /// The stream had nothing to read, and will wake the connection. What comes meanwhile is seen in the next turn: the codec
+    /// of HTTP/2 asks once for each request that it hands over. That of HTTP/1 asks with wakers of several kinds.
+    pub(super) fn ran_dry(&self) {
+        self.is_dry
+            .set(!self.reads_heads && self.turn.get().is_some());
+    }
+
+    /// Whether it has nothing to read before the next turn.
+    pub(super) fn is_dry(&self) -> bool {
+        self.is_dry.get()
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -241,6 +256,7 @@ impl Pulse {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.turn.set(None);
+        self.0.is_dry.set(false);
     }
 }
 

@@ -76,10 +76,10 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("h2-to-h2c/get-64-bytes", 400, || http2(Backend::H2c(64))),
     // As between two busy tiers: what is done once for each read of the link is shared by those that it brings.
-    Case::new("h1-to-h2c/get-64-bytes-of-32", 640, || {
+    Case::new("h1-to-h2c/get-64-bytes-of-32", 1024, || {
         many_http1(table::h2c(), Backend::H2c(64))
     }),
-    Case::new("h2-of-tier/get-64-bytes-of-32", 640, || {
+    Case::new("h2-of-tier/get-64-bytes-of-32", 1024, || {
         many_http2(Backend::Http1(64))
     }),
 ];
@@ -143,13 +143,15 @@ fn many_http1(table: Table, backend: Backend) -> Operation {
         .map(|_| world.run(Http1::connect(&world.net, World::ADDRESS)))
         .collect();
     Box::new(move |operations| {
-        for _ in 0..operations / MANY {
-            let asking = clients
-                .iter_mut()
-                .map(|client| client.exchange(GET.as_bytes()));
-            let answers = world.run(futures::future::join_all(asking));
-            assert!(answers.iter().all(|answer| *answer == (StatusCode::OK, 64)));
-        }
+        world.run(async {
+            for _ in 0..operations / MANY {
+                let asking = clients
+                    .iter_mut()
+                    .map(|client| client.exchange(GET.as_bytes()));
+                let answers = futures::future::join_all(asking).await;
+                assert!(answers.iter().all(|answer| *answer == (StatusCode::OK, 64)));
+            }
+        });
     })
 }
 
@@ -159,10 +161,12 @@ fn many_http2(backend: Backend) -> Operation {
     let world = World::trusting(table::hosts(1, 0), backend, trusted_proxies);
     let client = world.run(peers::http2_client(&world.net, World::ADDRESS));
     Box::new(move |operations| {
-        for _ in 0..operations / MANY {
-            let asking = (0..MANY).map(|_| ask(client.clone(), request_of_tier()));
-            world.run(futures::future::join_all(asking));
-        }
+        world.run(async {
+            for _ in 0..operations / MANY {
+                let asking = (0..MANY).map(|_| ask(client.clone(), request_of_tier()));
+                futures::future::join_all(asking).await;
+            }
+        });
     })
 }
 

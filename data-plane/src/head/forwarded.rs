@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::present::Present;
@@ -35,6 +36,12 @@ pub(super) const ABOUT_CLIENT: [&str; 10] = [
     "x-envoy-external-address",
 ];
 
+/// What `complete` would look for.
+const SAID_BY_TIER: Present = Present::FORWARDED_PROTO
+    .or(Present::FORWARDED_HOST)
+    .or(Present::FORWARDED_PORT)
+    .or(Present::REAL_IP);
+
 /// Whether endpoints take this field as a statement about the client.
 pub(crate) fn is_about_client(name: &str) -> bool {
     name.starts_with("x-forwarded-") || ABOUT_CLIENT.contains(&name)
@@ -51,27 +58,42 @@ pub(crate) fn rewrite(
     if !present.any(Present::SUSPECT) {
         return write(headers, client, host, new_id());
     }
-    let refused: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_refused(name.as_str(), client.is_trusted))
-        .cloned()
-        .collect();
-    for name in refused {
-        headers.remove(name);
+    if !client.is_trusted || present.any(Present::FORGED) {
+        remove_refused(headers, client.is_trusted);
     }
     let addresses = match headers.get(&FOR) {
         None => client.ip_value.clone(),
         Some(_) => appended(headers, client),
     };
     headers.insert(FOR.clone(), addresses);
+    // A tier in front has said all there is, and each field once: nothing is to be looked for.
+    let is_said_once = present.all(SAID_BY_TIER) && headers.len() == headers.keys_len();
+    if !(client.is_trusted && is_said_once) {
+        complete(headers, client, host);
+    }
+    if headers.get(&REQUEST_ID).is_none_or(|id| !is_usable(id)) {
+        headers.insert(REQUEST_ID.clone(), new_id());
+    }
+}
+
+fn remove_refused(headers: &mut HeaderMap, is_trusted: bool) {
+    let refused: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_refused(name.as_str(), is_trusted))
+        .cloned()
+        .collect();
+    for name in refused {
+        headers.remove(name);
+    }
+}
+
+/// Adds what a trusted peer has not said, or has said twice.
+fn complete(headers: &mut HeaderMap, client: &Client, host: &HeaderValue) {
     if_absent(headers, &PROTO, || client.scheme());
     if_absent(headers, &FORWARDED_HOST, || host.clone());
     let is_https = headers.get(&PROTO).is_some_and(|proto| proto == "https");
     if_absent(headers, &PORT, || named_port(host, is_https));
     if_absent(headers, &REAL_IP, || client.ip_value.clone());
-    if headers.get(&REQUEST_ID).is_none_or(|id| !is_usable(id)) {
-        headers.insert(REQUEST_ID.clone(), new_id());
-    }
 }
 
 /// The fields of a request that brought none of them.
@@ -123,13 +145,15 @@ pub(super) fn is_refused(name: &str, is_trusted: bool) -> bool {
 
 /// The addresses so far and the peer's, in one field: a list in several may be read from the wrong end.
 fn appended(headers: &HeaderMap, client: &Client) -> HeaderValue {
-    let mut list = Vec::new();
-    for value in headers.get_all(&FOR) {
+    let (said, own) = (headers.get_all(&FOR), client.ip_value.as_bytes());
+    let said_bytes: usize = said.iter().map(|value| value.len() + 2).sum();
+    let mut list = Vec::with_capacity(said_bytes + own.len());
+    for value in said {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(client.ip_value.as_bytes());
-    HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.ip_value.clone())
+    list.extend_from_slice(own);
+    HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or_else(|_| client.ip_value.clone())
 }
 
 fn if_absent(headers: &mut HeaderMap, name: &HeaderName, value: impl FnOnce() -> HeaderValue) {

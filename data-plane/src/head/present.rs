@@ -27,6 +27,13 @@ impl Present {
     pub(crate) const DATE: Self = Self(1 << 12);
     /// A name that endpoints may take for a statement about the client, or for a setting of theirs.
     pub(crate) const SUSPECT: Self = Self(1 << 13);
+    /// Such a name that not even a trusted peer may use. Suspect, too.
+    pub(crate) const FORGED: Self = Self(1 << 14);
+    /// What a tier in front says about the client. Suspect, too.
+    pub(crate) const FORWARDED_PROTO: Self = Self(1 << 15);
+    pub(crate) const FORWARDED_HOST: Self = Self(1 << 16);
+    pub(crate) const FORWARDED_PORT: Self = Self(1 << 17);
+    pub(crate) const REAL_IP: Self = Self(1 << 18);
 
     /// Of a whole head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -37,6 +44,11 @@ impl Present {
     /// Whether any of these is there.
     pub(crate) fn any(self, of: Self) -> bool {
         self.0 & of.0 != 0
+    }
+
+    /// Whether all of these are there.
+    pub(crate) fn all(self, of: Self) -> bool {
+        self.0 & of.0 == of.0
     }
 
     /// These and those.
@@ -60,10 +72,15 @@ fn of_name(name: &str) -> Present {
         "transfer-encoding" => Present::TRANSFER_ENCODING,
         "proxy-authenticate" => Present::PROXY_AUTHENTICATE,
         "proxy-authorization" => Present::PROXY_AUTHORIZATION,
-        // The first letters of every name that `forwarded` knows, and any sign that stands for a dash.
-        _ if matches!(name.as_bytes(), [b'x' | b'f' | b'p' | b't', ..]) || has_sign(name) => {
-            Present::SUSPECT
-        }
+        "x-forwarded-for" | "x-request-id" => Present::SUSPECT,
+        "x-forwarded-proto" => Present::FORWARDED_PROTO.or(Present::SUSPECT),
+        "x-forwarded-host" => Present::FORWARDED_HOST.or(Present::SUSPECT),
+        "x-forwarded-port" => Present::FORWARDED_PORT.or(Present::SUSPECT),
+        "x-real-ip" => Present::REAL_IP.or(Present::SUSPECT),
+        "proxy" => Present::FORGED.or(Present::SUSPECT),
+        // Any sign that stands for a dash, and the first letters of every name that `forwarded` knows.
+        _ if has_sign(name) => Present::FORGED.or(Present::SUSPECT),
+        _ if matches!(name.as_bytes(), [b'x' | b'f' | b'p' | b't', ..]) => Present::SUSPECT,
         _ => Present::default(),
     }
 }
@@ -90,10 +107,12 @@ mod tests {
             ("date", Present::DATE),
             ("connection", Present::CONNECTION),
             ("proxy-connection", Present::PROXY_CONNECTION),
+            ("x-scheme", Present::SUSPECT),
             ("x-forwarded-for", Present::SUSPECT),
-            ("x_forwarded_for", Present::SUSPECT),
-            ("a_b", Present::SUSPECT),
-            ("proxy", Present::SUSPECT),
+            ("x-real-ip", Present::REAL_IP.or(Present::SUSPECT)),
+            ("x_forwarded_for", Present::FORGED.or(Present::SUSPECT)),
+            ("a_b", Present::FORGED.or(Present::SUSPECT)),
+            ("proxy", Present::FORGED.or(Present::SUSPECT)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("accept-encoding", HeaderValue::from_static("br"));
@@ -109,6 +128,8 @@ mod tests {
         ) {
             let is_refused = !name.is_empty() && forwarded::is_refused(&name, false);
             proptest::prop_assert!(!is_refused || of_name(&name).any(Present::SUSPECT), "{}", name);
+            let is_refused = !name.is_empty() && forwarded::is_refused(&name, true);
+            proptest::prop_assert!(!is_refused || of_name(&name).all(Present::FORGED.or(Present::SUSPECT)), "{}", name);
         }
     }
 

@@ -6,7 +6,7 @@ requests to all hosts come at a fixed rate, and none may fail.
 """
 import socket, statistics, threading, time
 
-import backend, figures, generators, proxies
+import backend, figures, generators, proxies, stolen
 from processes import Failure, Missing, Usage
 from scene import ADDRESS, BACKEND_PORT, Hop, NEXT_BACKEND_PORT, host
 
@@ -61,7 +61,8 @@ def measure(run, workload):
     for number in range(run.rounds):
         for name in names:
             try:
-                sample = one(run, scene, run.proxy(name), SANITY_CHANGES if run.is_sanity else CHANGES)
+                changes = SANITY_CHANGES if run.is_sanity else CHANGES
+                sample = stolen.least(run, f"change {name}", lambda: one(run, scene, run.proxy(name), changes))
             except (Failure, Missing, OSError) as error:
                 run.trouble(workload.name, name, error)
                 continue

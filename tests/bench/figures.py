@@ -8,8 +8,8 @@ import statistics
 import bars
 
 # What is taken from the samples of a round as it is, by its median.
-MEDIANS = ("requests_s", "p50_us", "p99_us", "p999_us", "late_percent", "mib_s", "busy", "pss_mib", "ready_s", "base_mib", "mib_per_10k",
-           "change_ms", "change_max_ms", "write_ms", "after_write_ms", "connections")
+MEDIANS = ("requests_s", "p50_us", "p99_us", "p999_us", "late_percent", "stolen_percent", "mib_s", "busy", "pss_mib", "ready_s", "base_mib",
+           "mib_per_10k", "change_ms", "change_max_ms", "write_ms", "after_write_ms", "connections")
 SUMS = ("requests", "failed")
 
 

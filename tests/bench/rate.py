@@ -5,7 +5,7 @@ loop, `tiergate-load rate`). A proxy is started anew for each round and then ask
 """
 import math
 
-import figures, generators, proxies
+import figures, generators, proxies, stolen
 from processes import Failure, Missing, Usage
 from scene import Hop
 
@@ -37,15 +37,19 @@ def measure(run, workload):
 def one(run, scene, proxy, rates):
     """One round of one proxy: a sample for each rate."""
     with proxies.running(proxy, scene) as (started, _):
-        port = Hop(scene, 0).http
-        generators.rate(run.binaries, port, WARM_UP_RATE, WARM_UP_SECONDS, pinned=scene.pinned)
+        generators.rate(run.binaries, Hop(scene, 0).http, WARM_UP_RATE, WARM_UP_SECONDS, pinned=scene.pinned)
         for rate in rates:
-            seconds = max(run.seconds, math.ceil(REQUESTS_MIN / rate))
-            before = Usage(started)
-            said = generators.rate(run.binaries, port, rate, seconds, pinned=scene.pinned)
-            used_ns = Usage(started).since(before)
-            sample = {key: said[key] for key in ("requests", "failed", "p50_us", "p99_us")}
-            sample["late_percent"] = 100 * said["late"] / max(1, said["requests"])
-            if said["requests"] >= REQUESTS_FOR_P999:
-                sample["p999_us"] = said["p999_us"]
-            yield rate, {**sample, "cpu_us": used_ns / 1000 / max(1, said["requests"]), "requests_s": said["requests"] / seconds}
+            yield rate, stolen.least(run, f"{proxy.name} {rate}/s", lambda: at(run, scene, started, rate))
+
+
+def at(run, scene, started, rate):
+    """One rate."""
+    seconds = max(run.seconds, math.ceil(REQUESTS_MIN / rate))
+    before = Usage(started)
+    said = generators.rate(run.binaries, Hop(scene, 0).http, rate, seconds, pinned=scene.pinned)
+    used_ns = Usage(started).since(before)
+    sample = {key: said[key] for key in ("requests", "failed", "p50_us", "p99_us")}
+    sample["late_percent"] = 100 * said["late"] / max(1, said["requests"])
+    if said["requests"] >= REQUESTS_FOR_P999:
+        sample["p999_us"] = said["p999_us"]
+    return {**sample, "cpu_us": used_ns / 1000 / max(1, said["requests"]), "requests_s": said["requests"] / seconds}

@@ -7,7 +7,7 @@ RATIOS = {"cpu_us": "ratio", "p99_us": "ratio of p99", "change_ms": "ratio of ch
 # Columns of the details: what is shown when at least one row has it, and how it is called.
 DETAILS = (
     ("requests_s", "requests/s"), ("mib_s", "MiB/s"), ("p50_us", "p50 µs"), ("p99_us", "p99 µs"), ("p999_us", "p99.9 µs"), ("late_percent", "sent late %"),
-    ("busy", "busy CPUs"), ("change_ms", "change ms"), ("change_max_ms", "longest ms"), ("write_ms", "the write itself ms"), ("after_write_ms", "after the write ms"),
+    ("stolen_percent", "stolen %"), ("busy", "busy CPUs"), ("change_ms", "change ms"), ("change_max_ms", "longest ms"), ("write_ms", "the write itself ms"), ("after_write_ms", "after the write ms"),
     ("connections", "connections"), ("base_mib", "MiB without"), ("mib_per_10k", "MiB for 10,000"), ("pss_mib", "PSS MiB"), ("ready_s", "ready s"))
 
 

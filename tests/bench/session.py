@@ -2,7 +2,7 @@
 import os, sys
 from pathlib import Path
 
-import backend, bars, proxies, workloads
+import backend, bars, proxies, stolen, workloads
 from api import Cluster
 from processes import Missing, cpus, raise_descriptors
 from scene import HOSTS_MAX, Scene
@@ -21,6 +21,7 @@ class Session:
         self.binaries = Path(os.environ.get("TIERGATE_BINARIES", ROOT / "target/release"))
         self.descriptors = raise_descriptors()
         self.missing, self.found = {}, {}
+        self.again = stolen.AGAIN_MAX
         self.surroundings, self.running = None, []
         self.certificate = backend.certificate(folder)
 

@@ -2,9 +2,9 @@
 
     python3 -m unittest discover --start-directory tests/bench
 """
-import json, unittest, xml.dom.minidom
+import json, unittest, unittest.mock, xml.dom.minidom
 
-import bars, contract, controller, figures, generators, message, objects, plot, probe, record, report, workloads
+import bars, contract, controller, figures, generators, message, objects, plot, probe, record, report, stolen, workloads
 from peers import haproxy
 from processes import Failure
 
@@ -47,6 +47,44 @@ class Parsers(unittest.TestCase):
     def test_chunks_are_put_together(self):
         for chunked, whole in ((b"3\r\nabc\r\n0\r\n\r\n", b"abc"), (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", b"abc"), (b"0\r\n\r\n", b"")):
             self.assertEqual(probe.dechunk(chunked), whole)
+
+
+class Quiet:
+    is_sanity = False
+
+    def __init__(self, again=9):
+        self.again = again
+
+    def say(self, text):
+        pass
+
+
+class Stolen(unittest.TestCase):
+    def test_stolen_time_is_a_part_of_what_wanted_to_run(self):
+        before, after = (stolen.ticks(f"cpu  {numbers}\ncpu0 1 2 3\n") for numbers in ("10 0 10 900 5 0 0 1 0 0", "70 0 20 990 9 10 0 21 0 0"))
+        self.assertEqual((before, after), ((20, 1), (100, 21)))
+        self.assertEqual(stolen.percent(before, after), 20.0)
+        self.assertEqual(stolen.percent(before, before), 0.0)
+
+    def test_a_disturbed_round_is_measured_again_and_the_least_disturbed_one_counts(self):
+        cases = (([0], 9, 0, 1), ([50, 1], 9, 1, 2), ([50, 10, 30], 9, 1, 3), ([1, 0], 9, 0, 1), ([50, 10, 0], 1, 1, 2), ([50, 0], 0, 0, 1))
+        for losses, again, counted, measured in cases:
+            ran, lost, made = 0, 0, []
+
+            def ticks():
+                return ran, lost
+
+            def measure():
+                nonlocal ran, lost
+                loss = losses[len(made)]
+                ran, lost = ran + 100 - loss, lost + loss
+                made.append(loss)
+                return {"number": len(made) - 1}
+
+            with unittest.mock.patch.object(stolen, "ticks", ticks):
+                sample = stolen.least(Quiet(again), "a round", measure)
+            self.assertEqual((sample["number"], len(made)), (counted, measured), losses)
+            self.assertEqual(sample["stolen_percent"], losses[counted])
 
 
 class Figures(unittest.TestCase):

@@ -4,7 +4,7 @@ In: a workload. Out: its rows. Rounds are interleaved (A B C, A B C), so that a 
 machine hits all alike. Each proxy is started anew for its round and is alone then: no round inherits the memory, the connections
 or the luck with addresses of an earlier one, and nobody pays for the timers of the others. The first second is to warm up.
 """
-import figures, generators, proxies
+import figures, generators, proxies, stolen
 from processes import Failure, Missing, Usage, pss_mib
 from scene import Hop
 
@@ -25,7 +25,7 @@ def samples(run, workload):
     for number in range(run.rounds):
         for name in names:
             try:
-                sample = one(run, workload, scene, run.proxy(name))
+                sample = stolen.least(run, f"{workload.name} {name}", lambda: one(run, workload, scene, run.proxy(name)))
             except (Failure, Missing, OSError) as error:
                 run.trouble(workload.name, name, error)
                 continue

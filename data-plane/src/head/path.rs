@@ -26,9 +26,12 @@ pub(crate) fn for_matching(path: &str) -> Result<Cow<'_, str>, ProxyError> {
     if has_dot_element(&resolved) {
         return Err(ProxyError::BadTarget("its path has `.` or `..` elements"));
     }
-    while let Some(doubled) = resolved.find("//") {
-        resolved.remove(doubled);
-    }
+    let mut before = None;
+    resolved.retain(|next| {
+        let is_doubled = next == '/' && before == Some('/');
+        before = Some(next);
+        !is_doubled
+    });
     Ok(Cow::Owned(resolved))
 }
 
@@ -87,6 +90,7 @@ mod tests {
             ("/a%2fb", "/a%2Fb"),
             ("/a%20b", "/a%20b"),
             ("//a///b//", "/a/b/"),
+            ("/a%2F//é//%2f/", "/a%2F/é/%2F/"),
             ("/.well-known/x", "/.well-known/x"),
             ("/a..b/...", "/a..b/..."),
             ("/a;x=1/b", "/a;x=1/b"),

@@ -124,6 +124,10 @@ pub(crate) trait Client<S, B>: Sized {
     /// Gives it a task of its own, for a response that begins before the request has ended: neither waits for the other.
     fn detach(&mut self);
 
+    /// The bare stream of a connection that [is usable](Self::is_usable): nothing was read of it that belongs to a response. Nothing
+    /// when it is not.
+    fn into_waiting(self) -> Option<S>;
+
     /// The bare stream after a response with 101, and what was read of it already.
     async fn into_raw(self) -> Option<(S, Bytes)>;
 }

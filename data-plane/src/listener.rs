@@ -153,6 +153,10 @@ impl<N: Net> Port<N> {
 
     /// The pause is over, unless there is still no room.
     fn resume(&mut self) {
+        if self.is_crowded() {
+            // Connections that wait for a request would keep clients out for as long as they are kept.
+            self.context.pool.shed();
+        }
         self.paused_until = self.is_crowded().then(|| Instant::now() + ACCEPT_PAUSE);
     }
 

@@ -4,13 +4,14 @@
 //! The pool's key is the endpoint, identity included, so no connection outlives its pod. An HTTP/1.1 connection has no
 //! task of its own: it is driven by the request that has it, which saves a wake-up per read.
 //!
-//! `pool` knows the endpoints, `http1` is a connection of its own kind, `links` are the HTTP/2 connections to one endpoint
+//! `pool` knows the endpoints, `waiting` are the idle HTTP/1.1 connections to one of them, `http1` is such a connection, `links` are the HTTP/2 connections to one endpoint
 //! and `http2` is one of them (`docs/link.md`).
 
 mod http1;
 mod http2;
 mod links;
 mod pool;
+mod waiting;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,11 +1,12 @@
 //! One HTTP/1.1 connection to an endpoint, driven by whoever holds it.
 
-use std::task::Context;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Left, SendError};
 use crate::alarm::Alarm;
@@ -31,6 +32,12 @@ pub(crate) struct Http1<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 
 /// The body of a response.
 pub(crate) type Received = <codec::Http1 as Codec>::Incoming;
+
+/// A connection that waits for a request with nothing but its stream.
+pub(super) struct Resting<S> {
+    stream: S,
+    open: OpenUpstream,
+}
 
 /// A connection that has changed to another protocol, with what had been read of it.
 pub(crate) struct Raw<S> {
@@ -99,6 +106,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
         self.connection.detach();
     }
 
+    /// Gives back everything but the stream, until the next request. Nothing when it can take none.
+    pub(super) fn rest(self) -> Option<Resting<S>> {
+        let Self {
+            connection, _open, ..
+        } = self;
+        let stream = connection.into_waiting()?;
+        Some(Resting {
+            stream,
+            open: _open,
+        })
+    }
+
     /// The bare stream, after a response with 101.
     pub(crate) async fn into_raw(self) -> Option<Raw<S>> {
         let Self {
@@ -110,5 +129,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http1<S> {
             read,
             _open,
         })
+    }
+}
+
+// === impl Resting ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Resting<S> {
+    /// Whether it can take a request this moment: its endpoint has neither closed it nor said anything.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let mut room = [0];
+        let mut unasked = ReadBuf::new(&mut room);
+        let mut cx = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut cx, &mut unasked);
+        read.is_pending()
+    }
+
+    /// The connection for the next request.
+    pub(super) async fn wake(self) -> Result<Http1<S>, CodecError> {
+        let mut connection = Http1::new(self.stream, self.open).await?;
+        connection.is_reused = true;
+        Ok(connection)
     }
 }

@@ -97,15 +97,20 @@ impl Links {
     pub(super) fn wanted(&self) -> usize {
         let (open, opening) = (self.open.borrow(), self.opening.get());
         let mut waiting = self.waiting.borrow_mut();
-        waiting.retain(|waiting| !waiting.is_closed());
         if waiting.is_empty() {
             let is_spread = open.iter().any(|link| link.streams() < SPREAD);
             let is_many = open.is_empty() || open.len() >= SPREAD_CONNECTIONS_MAX;
             let is_enough = is_spread || is_many || opening > 0;
             return usize::from(!is_enough);
         }
-        let needed = waiting.len().div_ceil(self.streams_max.get().max(1));
+        let streams_max = self.streams_max.get().max(1);
         let room = CONNECTIONS_MAX.saturating_sub(open.len() + opening);
+        // Before a look at each of them: thousands may wait for an endpoint that does not answer, and each of them asks.
+        if room == 0 || waiting.len() <= opening * streams_max {
+            return 0;
+        }
+        waiting.retain(|waiting| !waiting.is_closed());
+        let needed = waiting.len().div_ceil(streams_max);
         needed.saturating_sub(opening).min(room)
     }
 

@@ -1,9 +1,7 @@
 //! The connections of one worker, by endpoint.
 //!
 //! In: requests that want a connection. Out: a waiting HTTP/1.1 connection, a share of an HTTP/2 one, or a new one.
-//! Of HTTP/1.1 connections the last one given back is the first one taken, so that the rest can grow old and be closed.
-//! One is dropped when its endpoint left the table, when it has been idle too long, when there are too many, and when it
-//! was not left clean: it is given back only after the response ended and the request was sent whole.
+//! HTTP/1.1 connections wait in [`Waiting`]; one is given back only after the response ended and the request was sent whole.
 //!
 //! A request finds its endpoint once; what it does with the connection later goes by the [`Slot`] that it found.
 
@@ -20,6 +18,7 @@ use tokio::time::Instant;
 
 use super::http2::{HandshakeError, Link};
 use super::links::{Handed, Links};
+use super::waiting::{Kept, Waiting};
 use super::{ConnectError, Http1, Http2, Raw, Upstream};
 use crate::body::Upload;
 use crate::config::Config;
@@ -46,18 +45,9 @@ struct Slot<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     endpoint: Endpoint,
     /// It is not in the table: nothing is kept for it.
     is_gone: Cell<bool>,
-    idle: RefCell<Vec<Idle<S>>>,
-    idle_max: usize,
+    waiting: Waiting<S>,
     links: Rc<Links>,
 }
-
-struct Idle<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    connection: Box<Http1<S>>,
-    since: Instant,
-}
-
-/// Connections that have waited for so long are closed when there are no descriptors for others.
-const SHED_IDLE: Duration = Duration::from_millis(100);
 
 /// What a request wants of the pool.
 #[derive(Clone, Copy)]
@@ -132,8 +122,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         slot: &Slot<S>,
         is_fresh: bool,
     ) -> Result<Upstream<S>, ConnectError> {
-        if !is_fresh && let Some(kept) = slot.take() {
-            return Ok(Upstream::Http1(kept));
+        if !is_fresh && let Some(kept) = slot.waiting.take() {
+            match kept {
+                Kept::Ready(connection) => return Ok(Upstream::Http1(connection)),
+                Kept::Resting(stream) => {
+                    if let Ok(connection) = Box::pin(stream.wake()).await {
+                        return Ok(Upstream::Http1(Box::new(connection)));
+                    }
+                }
+            }
         }
         let opening = async {
             let stream = self.connect(net, slot).await?;
@@ -231,16 +228,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 
     /// Closes the HTTP/1.1 connections that have waited for a while; whether there were any. Those of a busy client wait only for a
     /// moment: who asks for more does not get its.
-    fn shed(&self) -> bool {
+    pub(crate) fn shed(&self) -> bool {
         let slots = self.slots.borrow();
         let now = Instant::now();
-        let shed = |slot: &Rc<Slot<S>>| {
-            let mut idle = slot.idle.borrow_mut();
-            let before = idle.len();
-            idle.retain(|waiting| now < waiting.since + SHED_IDLE);
-            before - idle.len()
-        };
-        slots.values().flatten().map(shed).sum::<usize>() > 0
+        let shed = slots.values().flatten().map(|slot| slot.waiting.shed(now));
+        shed.sum::<usize>() > 0
     }
 
     fn count_connect(&self, error: Option<&ConnectError>) {
@@ -263,8 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let slot = Rc::new(Slot {
             endpoint: endpoint.clone(),
             is_gone: Cell::new(false),
-            idle: RefCell::default(),
-            idle_max: self.idle_max,
+            waiting: Waiting::new(self.idle_max),
             links: Links::new(),
         });
         let snapshot = self.snapshot.borrow();
@@ -283,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
     pub(crate) fn expire(&self, now: Instant) {
         self.retain(|slot| {
             slot.expire(now, self.idle_timeout);
-            !slot.idle.borrow().is_empty() || !slot.links.is_unused()
+            !slot.waiting.is_empty() || !slot.links.is_unused()
         });
     }
 
@@ -311,37 +302,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
             || self.endpoint.identity == endpoint.identity
     }
 
-    /// A waiting HTTP/1.1 connection that can take a request.
-    fn take(&self) -> Option<Box<Http1<S>>> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { mut connection, .. }) = idle.pop() {
-            if connection.is_undisturbed() || connection.is_usable() {
-                connection.is_reused = true;
-                return Some(connection);
-            }
-        }
-        None
-    }
-
     fn put(&self, connection: Box<Http1<S>>) {
-        let mut idle = self.idle.borrow_mut();
-        if !self.is_gone.get() && idle.len() < self.idle_max {
-            let since = Instant::now();
-            idle.push(Idle { connection, since });
+        if !self.is_gone.get() {
+            self.waiting.put(connection);
         }
     }
 
     /// Its endpoint left the table.
     fn leave(&self) {
         self.is_gone.set(true);
-        self.idle.borrow_mut().clear();
+        self.waiting.clear();
         self.links.close();
     }
 
     fn expire(&self, now: Instant, idle_timeout: Duration) {
-        self.idle.borrow_mut().retain_mut(|waiting| {
-            now < waiting.since + idle_timeout && waiting.connection.is_usable()
-        });
+        self.waiting.expire(now, idle_timeout);
         self.links.expire(now, idle_timeout);
     }
 }

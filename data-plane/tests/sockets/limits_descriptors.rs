@@ -181,6 +181,34 @@ fn clients_leave_descriptors_for_endpoints() {
 }
 
 #[test]
+fn connections_that_wait_for_a_request_keep_no_client_out() {
+    run(async {
+        let mut endpoints = Vec::new();
+        for _ in 0..6 {
+            endpoints.push(echo().await);
+        }
+        let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+        // Room for six connections, as above.
+        let net = Scarce::with_descriptors(76);
+        let proxy = proxy_over(net, config(), table_of(&addresses)).await;
+        let mut busy = Client::connect(proxy.http).await;
+        for _ in 0..6 {
+            busy.send(REQUEST).await;
+            assert_eq!(busy.response().await.status, 200);
+        }
+        proxy.until("tiergate_upstream_connections", 6.0).await;
+        let mut late = Vec::new();
+        for _ in 0..3 {
+            let mut client = Client::connect(proxy.http).await;
+            client.send(REQUEST).await;
+            assert_eq!(client.response().await.status, 200);
+            late.push(client);
+        }
+        assert!(proxy.sample(&pauses("reserve")) >= 1.0);
+    });
+}
+
+#[test]
 fn an_endpoint_is_not_blamed_when_there_is_no_descriptor_for_it() {
     run(async {
         let (one, other) = (echo().await, echo().await);

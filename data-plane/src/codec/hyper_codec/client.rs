@@ -143,6 +143,18 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
         }
     }
 
+    fn into_waiting(mut self) -> Option<S> {
+        if !self.is_usable() {
+            return None;
+        }
+        let Driver::Held(connection) = self.driver else {
+            return None;
+        };
+        let parts = connection.into_parts();
+        let is_clean = parts.read_buf.is_empty();
+        is_clean.then(|| parts.io.into_inner().into_inner())
+    }
+
     async fn into_raw(self) -> Option<(S, Bytes)> {
         let mut driver = self.driver;
         poll_fn(|cx| {

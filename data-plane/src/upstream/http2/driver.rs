@@ -1,6 +1,6 @@
 //! The task of an HTTP/2 connection: reads and writes its frames, and asks a silent endpoint whether it lives.
 //!
-//! While requests run, the connection is looked at every [`TICK`]. When nothing has come since the last look, a PING goes
+//! While requests run, and until something has come for the last of them, the connection is looked at every [`TICK`]. When nothing has come since the last look, a PING goes
 //! out; when nothing has come at the next one either, the endpoint is gone. So a dead one is found within three ticks, 15
 //! seconds. After [`PINGS_MAX`] answered PINGs of one silence there are no more: servers count them as an attack (gRPC's
 //! end the connection at the fourth), and the waits for responses are limited anyway.
@@ -124,7 +124,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
 impl Heart {
     fn poll(&mut self, cx: &mut Context<'_>, load: &Load) -> Poll<Gone> {
-        if load.streams.get() == 0 {
+        // A request that gave up waiting says nothing of the endpoint: only what it sends does.
+        let has_answered = self.look_at.is_none() || self.bytes_read.get() > self.bytes_seen;
+        if load.streams.get() == 0 && has_answered {
             self.look_at = None;
             self.is_waiting = false;
             return Poll::Pending;
@@ -269,8 +271,8 @@ mod tests {
         }
     }
 
-    /// How long a connection with a request lived, and how many PINGs were sent.
-    async fn life(pings_answered: usize) -> (Option<u64>, usize) {
+    /// How long a connection with a request lived, and how many PINGs were sent. The request may give up.
+    async fn life(pings_answered: usize, gives_up: Option<Duration>) -> (Option<u64>, usize) {
         let (ours, theirs) = tokio::io::duplex(100_000);
         let seen = Rc::new(Cell::new(0));
         tokio::task::spawn_local(silent_after(theirs, pings_answered, seen.clone()));
@@ -288,10 +290,17 @@ mod tests {
             alarms: RefCell::default(),
             links: RefCell::default(),
         });
+        let asking = load.clone();
         let mut driver = Driver::new(connection, bytes_read, load);
         driver.settings(&sender).await.expect("settings");
         let asked = http::Request::new(());
         let _response = sender.send_request(asked, true).expect("sent");
+        if let Some(gives_up) = gives_up {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(gives_up).await;
+                asking.streams.set(0);
+            });
+        }
         let begin = Instant::now();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let ended = tokio::time::timeout(Duration::from_secs(60), driver.run(address)).await;
@@ -301,14 +310,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_falls_silent_is_found_out_and_a_slow_one_kept() {
         let local = tokio::task::LocalSet::new();
-        for (pings_answered, lived, pings) in [
-            (0, Some(10), 1),
-            (1, Some(15), 2),
-            (2, Some(20), 3),
-            (3, None, 3),
+        let soon = Some(Duration::from_secs(3));
+        for (pings_answered, gives_up, lived, pings) in [
+            (0, None, Some(10), 1),
+            (1, None, Some(15), 2),
+            (2, None, Some(20), 3),
+            (3, None, None, 3),
+            (0, soon, Some(10), 1),
+            (1, soon, None, 1),
         ] {
-            let seen = local.run_until(life(pings_answered)).await;
-            assert_eq!(seen, (lived, pings), "{pings_answered} answered");
+            let seen = local.run_until(life(pings_answered, gives_up)).await;
+            let case = format!("{pings_answered} answered, gives up: {gives_up:?}");
+            assert_eq!(seen, (lived, pings), "{case}");
         }
     }
 }

@@ -70,7 +70,6 @@ impl Received {
         match ready!(self.stream.poll_trailers(cx)) {
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(None) => Poll::Ready(None),
-            Err(error) if self.is_whole(&error) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
@@ -89,9 +88,10 @@ impl Received {
         }
     }
 
-    /// An endpoint that has answered in full may ask us not to send the rest of the request (RFC 9113 §8.1).
+    /// An endpoint that has answered in full may ask us not to send the rest of the request (RFC 9113 §8.1). An answer whose
+    /// end was announced by END_STREAM does not come here: h2 forgets it for no reset. Of one without, only a length tells.
     fn is_whole(&self, error: &h2::Error) -> bool {
         let asks = error.is_reset() && error.reason() == Some(Reason::NO_ERROR);
-        self.may_be_reset && asks && self.bytes_left.is_none_or(|left| left == 0)
+        self.may_be_reset && asks && self.bytes_left == Some(0)
     }
 }

@@ -16,6 +16,7 @@ mod framing;
 mod handoff;
 mod heads;
 mod http2;
+mod http2_endpoints;
 mod http2_frames;
 mod http2_streams;
 mod limits;

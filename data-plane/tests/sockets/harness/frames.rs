@@ -1,8 +1,9 @@
-//! A client of HTTP/2 that sends frames as they are, also those that no library sends.
+//! Peers of HTTP/2 that send frames as they are, also those that no library sends.
 
 use std::net::SocketAddr;
 
 use super::client::Client;
+use super::endpoint::{Endpoint, Peer, scripted};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const RST_STREAM: u8 = 3;
@@ -14,6 +15,7 @@ pub(crate) const HEADERS: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Connects and lets the server send so many bytes of each body.
 pub(crate) async fn connect(to: SocketAddr, window: u32) -> Client {
@@ -24,12 +26,29 @@ pub(crate) async fn connect(to: SocketAddr, window: u32) -> Client {
 
 /// Begins a connection, and lets the server send so many bytes of each body.
 pub(crate) async fn greet(client: &mut Client, window: u32) {
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.send(PREFACE).await;
     let setting = [&INITIAL_WINDOW_SIZE[..], &window.to_be_bytes()].concat();
     client.send(frame(SETTINGS, false, 0, &setting)).await;
 }
 
-/// A frame from the server.
+/// Starts an endpoint that answers each request with the bytes that `answer` makes for its stream.
+pub(crate) async fn answering(answer: impl Fn(u32) -> Vec<u8> + Clone + 'static) -> Endpoint {
+    scripted(move |mut peer: Peer| {
+        let answer = answer.clone();
+        async move {
+            peer.wire.take(PREFACE.len()).await;
+            peer.wire.send(frame(SETTINGS, false, 0, &[])).await;
+            while let Some(frame) = read(&mut peer.wire).await {
+                if frame.kind == HEADERS {
+                    peer.wire.send(answer(frame.stream)).await;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A frame from the peer.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -97,8 +116,14 @@ pub(crate) fn request(
         (":authority", "a.example"),
         (":path", path),
     ];
+    let all = [&pseudo, fields].concat();
+    fields_of(stream, is_last, &all)
+}
+
+/// A frame with these fields, each as a literal: a head or trailers.
+pub(crate) fn fields_of(stream: u32, is_last: bool, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    for (name, value) in pseudo.iter().chain(fields) {
+    for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
             block.push(u8::try_from(text.len()).expect("a short text"));

@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("h1/get-64-bytes-of-10000-hosts", 400, || {
         let get = GET.replace("h0", "h7777");
-        World::new(table::hosts(10_000, 0), Backend::Http1(64)).keep_alive(
+        World::new(table::hosts(10_000), Backend::Http1(64)).keep_alive(
             get,
             StatusCode::OK,
             Some(64),
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Case] = &[
         keep_alive(POST, StatusCode::OK, 64)
     }),
     Case::new("h1/404", 400, || {
-        let world = World::new(table::hosts(1, 0), Backend::Http1(64));
+        let world = World::new(table::hosts(1), Backend::Http1(64));
         world.keep_alive(GET_OF_NOBODY.to_owned(), StatusCode::NOT_FOUND, None)
     }),
     Case::new("h1/connection-with-one-get", 200, connection_each),
@@ -103,12 +103,12 @@ struct World {
 }
 
 fn keep_alive(request: &str, status: StatusCode, body_bytes: usize) -> Operation {
-    let world = World::new(table::hosts(1, 0), Backend::Http1(body_bytes));
+    let world = World::new(table::hosts(1), Backend::Http1(body_bytes));
     world.keep_alive(request.to_owned(), status, Some(body_bytes))
 }
 
 fn connection_each() -> Operation {
-    let world = World::new(table::hosts(1, 0), Backend::Http1(64));
+    let world = World::new(table::hosts(1), Backend::Http1(64));
     Box::new(move |operations| {
         for _ in 0..operations {
             world.run(async {
@@ -122,7 +122,7 @@ fn connection_each() -> Operation {
 
 fn http2(backend: Backend) -> Operation {
     let table = match backend {
-        Backend::Http1(_) => table::hosts(1, 0),
+        Backend::Http1(_) => table::hosts(1),
         Backend::H2c(_) => table::h2c(),
     };
     let world = World::new(table, backend);
@@ -158,7 +158,7 @@ fn many_http1(table: Table, backend: Backend) -> Operation {
 /// The requests of many clients on the connection of a tier in front.
 fn many_http2(backend: Backend) -> Operation {
     let trusted_proxies = vec![IpNet::from(std::net::IpAddr::from([192, 0, 2, 9]))];
-    let world = World::trusting(table::hosts(1, 0), backend, trusted_proxies);
+    let world = World::trusting(table::hosts(1), backend, trusted_proxies);
     let client = world.run(peers::http2_client(&world.net, World::ADDRESS));
     Box::new(move |operations| {
         world.run(async {

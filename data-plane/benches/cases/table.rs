@@ -46,6 +46,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("route/escaped-path", 2000, || {
         find(hosts(1), "http://h0.example.test/%61//b%2Fc")
     }),
+    // What a client may send, and what must not take longer than it is long.
+    Case::new("route/16000-slashes", 20, || {
+        let path = format!("/{}{}", "a".repeat(16_000), "/".repeat(16_000));
+        find(hosts(1), &format!("http://h0.example.test{path}"))
+    }),
     Case::new("table/build-10000-hosts", 2, || {
         Box::new(|operations| {
             for _ in 0..operations {

@@ -1,5 +1,6 @@
 //! The cases: what is measured, each with everything that it needs.
 
+mod codec;
 mod head;
 mod request;
 mod table;
@@ -8,6 +9,6 @@ use crate::case::Case;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case> {
-    let groups = [request::CASES, head::CASES, table::CASES];
+    let groups = [request::CASES, codec::CASES, head::CASES, table::CASES];
     groups.concat()
 }

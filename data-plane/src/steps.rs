@@ -1,15 +1,20 @@
-//! Single steps of a request, for the benchmarks alone (`benches/`): to the product they are private. Pure.
+//! Single steps of a request, for the benchmarks alone (`benches/`): to the product they are private.
 //!
-//! In: heads. Out: what the modules of `head` make of them, by the code that serves. Each step walks over the head
-//! for itself, which a request does once.
+//! In: heads, or a connection that brings them. Out: what the codec and the modules of `head` make of them, by the code that
+//! serves. Each step walks over the head for itself, which a request does once.
 
+use std::future::{poll_fn, ready};
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::Empty;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::client::Client;
-use crate::config::Config;
+use crate::codec::{Codec, HeadLimits, Http1, Server};
+use crate::config::{Config, Limits};
 use crate::error::ProxyError;
 use crate::head::present::Present;
 use crate::head::{admit, forwarded, hop, via};
@@ -20,6 +25,22 @@ pub struct Steps {
     config: Config,
     client: Client,
     via: via::Entries,
+}
+
+/// Reads the requests of a connection until its client closes it. Each is answered at once, with 204.
+pub async fn read<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, limits: Limits) {
+    let limits = HeadLimits {
+        bytes_max: limits.head_bytes_max,
+        fields_max: limits.headers_max,
+    };
+    let answer = |_: Request<<Http1 as Codec>::Incoming>| {
+        let mut answer = Response::new(Empty::<Bytes>::new());
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        ready(Ok(answer))
+    };
+    let mut server = Http1::serve(stream, limits, answer);
+    // However it ends: the client has had its answers, or says so.
+    drop(poll_fn(|cx| server.poll(cx)).await);
 }
 
 // === impl Steps ===

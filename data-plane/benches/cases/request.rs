@@ -30,8 +30,8 @@ use crate::case::{Case, Operation};
 use crate::network::{Memory, Peer};
 use crate::peers::{self, Http1};
 
-const GET: &str = "GET /a HTTP/1.1\r\nHost: h0.example.test\r\n\r\n";
-const GET_OF_BROWSER: &str = "GET /a?b=c HTTP/1.1\r\nHost: h0.example.test\r\nConnection: keep-alive\r\n\
+pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h0.example.test\r\n\r\n";
+pub(super) const GET_OF_BROWSER: &str = "GET /a?b=c HTTP/1.1\r\nHost: h0.example.test\r\nConnection: keep-alive\r\n\
     Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nSec-Fetch-Site: none\r\n\
     Sec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n\

@@ -19,6 +19,8 @@ ENVIRONMENT = {"TIERGATE_DRAIN_DELAY": "0s", "TIERGATE_DRAIN_TIMEOUT": "1s"}
 class Tiers:
     """The tiers as a proxy to measure. `h2c` is whether two of them speak HTTP/2."""
 
+    environment = ENVIRONMENT
+
     def __init__(self, name, binaries, cluster, h2c=True):
         self.name, self.binaries, self.cluster, self.h2c = name, binaries, cluster, h2c
         # `cluster` starts the API server when it is first called.
@@ -65,7 +67,7 @@ class Tiers:
             command += [f"--watch-namespace={namespace}", f"--trusted-proxies={ADDRESS}/32"] if hop.scene.hops == 2 else [f"--watch-namespace={namespace}"]
         else:
             command += [f"--ingress-class={edge_class(namespace)}", f"--secret-namespaces={namespace}"]
-        return Process(f"{self.name}-{hop.index}", command, hop.scene.folder, "proxy", hop.scene.pinned, ENVIRONMENT)
+        return Process(f"{self.name}-{hop.index}", command, hop.scene.folder, "proxy", hop.scene.pinned, self.environment)
 
     def change(self, scene, services, port):
         """What moves the endpoint of a Service by the API server: a PUT of its EndpointSlice on a connection that is open."""

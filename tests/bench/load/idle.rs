@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::connection::{Connection, Failure};
@@ -66,18 +65,14 @@ pub(crate) fn run(options: Options, descriptors: u64) -> anyhow::Result<Value> {
 async fn held(target: &Target, count: usize, hold: Duration) -> anyhow::Result<Value> {
     let request = target.request();
     let (mut connections, tally) = open(target, count, &request).await;
+    let told_to_end = threads::told_to_end()?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready {}", connections.len())?;
     stdout.flush()?;
     let started = Instant::now();
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
     tokio::select! {
         () = sleep_until(started + hold) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = told_to_end => {}
     }
     let held = started.elapsed();
     let mut again = Tally::new();

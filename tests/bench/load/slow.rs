@@ -1,16 +1,18 @@
 //! Clients that are slow on purpose: with their heads, their bodies, their reads, or the TLS handshake.
 //!
 //! They stay until the time is up or the server closes them, which is what a server should do; `--reopen` makes them come again. The
-//! report says how many the server let go and how soon, and what it answered.
+//! report says how many the server let go and how soon, and what it answered. SIGINT or SIGTERM ends the time early.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::connection::{Connection, Failure};
@@ -96,6 +98,8 @@ struct Plan {
     is_http1: bool,
     reopen: bool,
     until: Instant,
+    /// Whether the caller has seen enough before that.
+    is_over: watch::Receiver<bool>,
 }
 
 /// What clients saw.
@@ -124,6 +128,7 @@ pub(crate) fn run(options: Options, descriptors: u64) -> anyhow::Result<Value> {
         streams: options.streams,
         window: options.window,
     };
+    let (end, is_over) = watch::channel(false);
     let plan = Plan {
         script: Script::new(options.kind, options.protocol, request),
         target,
@@ -132,18 +137,28 @@ pub(crate) fn run(options: Options, descriptors: u64) -> anyhow::Result<Value> {
         is_http1,
         reopen: options.reopen,
         until: Instant::now() + seconds,
+        is_over,
     };
-    let mut reports = threads::run(1, async |_| all(&plan, count).await)?;
+    let mut reports = threads::run(1, async |_| all(&plan, count, &end).await)?;
     let mut report = reports.remove(0);
     report["clients"] = json!(count);
     report["asked_for"] = json!(options.count);
     Ok(report)
 }
 
-async fn all(plan: &Plan, count: usize) -> anyhow::Result<Value> {
+async fn all(plan: &Plan, count: usize, end: &watch::Sender<bool>) -> anyhow::Result<Value> {
+    let told_to_end = threads::told_to_end()?;
     let clients = (0..count).map(|number| client(plan, number));
+    let mut clients = pin!(futures::future::join_all(clients));
+    let ended = tokio::select! {
+        ended = &mut clients => ended,
+        () = told_to_end => {
+            end.send_replace(true);
+            clients.await
+        }
+    };
     let mut seen = Seen::new();
-    for one in futures::future::join_all(clients).await {
+    for one in ended {
         seen.add(&one);
     }
     writeln!(
@@ -161,7 +176,10 @@ async fn client(plan: &Plan, number: usize) -> Seen {
     loop {
         let opening = Connection::open(&plan.target, number);
         let in_time = plan.until.min(Instant::now() + OPEN_TIMEOUT);
-        let opened = timeout_at(in_time, opening).await;
+        let opened = tokio::select! {
+            opened = timeout_at(in_time, opening) => opened,
+            () = plan.over() => return seen,
+        };
         match opened.unwrap_or(Err(Failure::TimedOut)) {
             Ok(connection) => {
                 seen.opened += 1;
@@ -196,7 +214,7 @@ async fn slowly(plan: &Plan, mut connection: Connection, seen: &mut Seen) -> Opt
         let reads_now = plan.read_bytes.is_none();
         tokio::select! {
             biased;
-            () = sleep_until(plan.until) => return None,
+            () = plan.over() => return None,
             received = connection.receive(&mut room), if reads_now => match received {
                 Ok(0) => return Some("closed"),
                 Ok(count) => seen.answered(plan, &room[..count], &mut is_answered),
@@ -208,14 +226,30 @@ async fn slowly(plan: &Plan, mut connection: Connection, seen: &mut Seen) -> Opt
                     return Some("reset");
                 }
                 if plan.read_bytes.is_some_and(|bytes| bytes > 0) {
-                    match timeout_at(plan.until, connection.receive(&mut room)).await {
-                        Ok(Ok(0)) => return Some("closed"),
-                        Ok(Ok(count)) => seen.answered(plan, &room[..count], &mut is_answered),
-                        Ok(Err(_)) => return Some("reset"),
-                        Err(_) => return None,
+                    let received = tokio::select! {
+                        () = plan.over() => return None,
+                        received = connection.receive(&mut room) => received,
+                    };
+                    match received {
+                        Ok(0) => return Some("closed"),
+                        Ok(count) => seen.answered(plan, &room[..count], &mut is_answered),
+                        Err(_) => return Some("reset"),
                     }
                 }
             }
+        }
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Waits until the time is up or the caller has seen enough.
+    async fn over(&self) {
+        let mut is_over = self.is_over.clone();
+        tokio::select! {
+            () = sleep_until(self.until) => {}
+            _ = is_over.wait_for(|&is_over| is_over) => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 /// Threads of one run, at most.
@@ -37,6 +38,20 @@ where
                 .map_err(|_| anyhow::anyhow!("a thread of the load generator panicked"))?
         });
         ended.collect()
+    })
+}
+
+/// Waits for SIGINT or SIGTERM, from now on: the caller has seen enough, and wants the report.
+pub(crate) fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     })
 }
 

@@ -13,6 +13,7 @@ mod exchange;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,12 +21,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::ConnectError;
 use super::links::Links;
 use crate::alarm::Alarm;
 use crate::metrics::OpenUpstream;
-use driver::{CountedIo, Driver};
+use driver::{CountedIo, Driver, Read};
 use exchange::Uploading;
 
 /// Requests at a time on one connection, whatever the endpoint allows.
@@ -37,6 +39,9 @@ const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
 /// What is kept of one request's body while the endpoint takes none of it.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// What every frame begins with that the endpoint may send before it knows us: it has 16 KiB at most. No text begins so,
+/// nor does TLS.
+const FRAME_BEGIN: u8 = 0;
 
 /// A connection, as [`Links`] keeps it.
 pub(super) struct Link {
@@ -69,24 +74,49 @@ pub(crate) struct Http2 {
     uploading: Option<Uploading>,
 }
 
-/// Why no connection came of a stream.
+/// Why no connection came of a stream. No request was sent.
 pub(super) enum HandshakeError {
-    /// The endpoint answered something else, or closed the connection, before any request was sent.
+    /// The endpoint answered something else.
     NotHttp2(String),
+    /// The endpoint closed the connection without a word.
+    Closed(io::Error),
+    /// The endpoint said nothing for as long as it had.
+    Silent(Duration),
     Failed(io::Error),
+}
+
+/// Waits for the endpoint's settings; as long as it has said nothing, not for longer than this.
+async fn first_byte_within<T>(
+    silence_max: Option<Duration>,
+    settings: impl Future<Output = T>,
+    read: &Read,
+) -> Result<T, HandshakeError> {
+    let mut settings = pin!(settings);
+    if let Some(silence_max) = silence_max {
+        match timeout(silence_max, settings.as_mut()).await {
+            Ok(answered) => return Ok(answered),
+            Err(_) if read.first_byte.get().is_none() => {
+                return Err(HandshakeError::Silent(silence_max));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(settings.await)
 }
 
 // === impl Link ===
 
 impl Link {
-    /// Speaks HTTP/2 on a fresh stream. Waits for the endpoint's SETTINGS without limit: the caller sets one.
+    /// Speaks HTTP/2 on a fresh stream. The endpoint has `silence_max` for its first byte, where that is given; for the
+    /// whole of its SETTINGS the caller sets a limit.
     pub(super) async fn new<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         stream: S,
         endpoint: SocketAddr,
         open: OpenUpstream,
+        silence_max: Option<Duration>,
     ) -> Result<Rc<Self>, HandshakeError> {
         let io = CountedIo::new(stream);
-        let bytes_read = io.bytes_read();
+        let read = io.read();
         let handshake = Builder::new()
             // None until the endpoint has said how many.
             .initial_max_send_streams(0)
@@ -96,7 +126,8 @@ impl Link {
             .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
             .enable_push(false)
             .handshake(io);
-        let (sender, connection) = handshake.await.map_err(HandshakeError::of)?;
+        let of = |error| HandshakeError::of(error, read.first_byte.get());
+        let (sender, connection) = handshake.await.map_err(of)?;
         let load = Rc::new(Load {
             streams: Cell::new(0),
             streams_max: Cell::new(0),
@@ -105,8 +136,11 @@ impl Link {
             alarms: RefCell::default(),
             links: RefCell::default(),
         });
-        let mut driver = Driver::new(connection, bytes_read, load.clone());
-        driver.settings(&sender).await.map_err(HandshakeError::of)?;
+        let mut driver = Driver::new(connection, read.clone(), load.clone());
+        let settings = driver.settings(&sender);
+        first_byte_within(silence_max, settings, &read)
+            .await?
+            .map_err(of)?;
         tokio::task::spawn_local(async move {
             let _open = open;
             driver.run(endpoint).await;
@@ -190,27 +224,51 @@ impl Drop for Http2 {
 // === impl HandshakeError ===
 
 impl HandshakeError {
-    fn of(error: h2::Error) -> Self {
-        let is_of_network = error.get_io().is_some_and(|error| {
-            use io::ErrorKind::{
-                BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, NotConnected,
-                UnexpectedEof,
-            };
-            // A close is an answer to the preface, too.
-            let closed = [
-                BrokenPipe,
-                ConnectionAborted,
-                ConnectionReset,
-                InvalidData,
-                NotConnected,
-                UnexpectedEof,
-            ];
-            !closed.contains(&error.kind())
-        });
-        if is_of_network {
-            let other = || io::ErrorKind::Other.into();
-            return Self::Failed(error.into_io().unwrap_or_else(other));
+    /// `first_byte` is what the endpoint's answer begins with, if anything came.
+    fn of(error: h2::Error, first_byte: Option<u8>) -> Self {
+        match first_byte {
+            // Whatever the error: it may also be that the rest of our preface could not be sent any more.
+            Some(first) if first != FRAME_BEGIN => Self::NotHttp2(error.to_string()),
+            Some(_) => {
+                let text = error.to_string();
+                Self::Failed(error.into_io().unwrap_or_else(|| io::Error::other(text)))
+            }
+            None => Self::without_answer(error),
         }
-        Self::NotHttp2(error.to_string())
+    }
+
+    fn without_answer(error: h2::Error) -> Self {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+        };
+        let Some(error) = error.into_io() else {
+            return Self::Closed(UnexpectedEof.into());
+        };
+        let closed = [
+            BrokenPipe,
+            ConnectionAborted,
+            ConnectionReset,
+            NotConnected,
+            UnexpectedEof,
+        ];
+        if closed.contains(&error.kind()) {
+            Self::Closed(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+
+    /// Why the endpoint gets HTTP/1.1, or why the attempt failed.
+    ///
+    /// Who `has_spoken` HTTP/2 does not unlearn it by a close or by silence: so look a tier that has no room for a further
+    /// connection and a container that starts again.
+    pub(super) fn judge(self, has_spoken: bool) -> Result<String, ConnectError> {
+        match self {
+            Self::NotHttp2(answer) => Ok(format!("it answers something else: {answer}")),
+            Self::Closed(error) if !has_spoken => Ok(format!("it closes the connection: {error}")),
+            Self::Silent(time) if !has_spoken => Ok(format!("it says nothing for {time:?}")),
+            Self::Closed(error) | Self::Failed(error) => Err(ConnectError::Failed(error)),
+            Self::Silent(_) => Err(ConnectError::TimedOut),
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(super) const CONNECTIONS_MAX: usize = 256;
 const STREAMS_GUESSED: usize = 100;
 /// How long an endpoint that did not answer HTTP/2 gets HTTP/1.1 before it is asked again.
 const FALLBACK_TIME: Duration = Duration::from_secs(60);
+/// How long none is opened beside others after one that failed: an endpoint without room would be asked without end.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The connections, and who waits for one.
 pub(super) struct Links {
@@ -39,6 +41,9 @@ pub(super) struct Links {
     /// Requests that the endpoint takes on one connection, as it said last.
     streams_max: Cell<usize>,
     http1_until: Cell<Option<Instant>>,
+    /// The endpoint has sent SETTINGS once. Known for as long as it is in the table.
+    has_spoken: Cell<bool>,
+    paused_until: Cell<Option<Instant>>,
     was_told: Cell<bool>,
 }
 
@@ -60,6 +65,8 @@ impl Links {
             opening: Cell::new(0),
             streams_max: Cell::new(STREAMS_GUESSED),
             http1_until: Cell::new(None),
+            has_spoken: Cell::new(false),
+            paused_until: Cell::new(None),
             was_told: Cell::new(false),
         })
     }
@@ -96,6 +103,10 @@ impl Links {
     /// How many connections should be opened now.
     pub(super) fn wanted(&self) -> usize {
         let (open, opening) = (self.open.borrow(), self.opening.get());
+        let is_alone = open.is_empty() && opening == 0;
+        if !is_alone && self.is_paused() {
+            return 0;
+        }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
             let is_spread = open.iter().any(|link| link.streams() < SPREAD);
@@ -127,6 +138,8 @@ impl Links {
     pub(super) fn opened(self: &Rc<Self>, link: Rc<Link>, is_kept: bool) {
         self.opening.set(self.opening.get() - 1);
         self.http1_until.set(None);
+        self.has_spoken.set(true);
+        self.paused_until.set(None);
         self.streams_max.set(link.streams_max());
         link.belongs_to(self);
         if is_kept {
@@ -152,21 +165,49 @@ impl Links {
     }
 
     /// A connection could not be opened. Who waits goes on waiting if another one may still come.
-    pub(super) fn failed(&self, error: &ConnectError) {
+    pub(super) fn failed(&self, error: &ConnectError, now: Instant) {
         self.opening.set(self.opening.get() - 1);
-        let is_served = self.open.borrow().iter().any(|link| link.is_open());
-        if is_served || self.opening.get() > 0 {
+        if self.is_served() || self.opening.get() > 0 {
+            self.paused_until.set(Some(now + PAUSE));
             return;
         }
+        self.paused_until.set(None);
         while let Some(waiting) = self.next() {
             let _ = waiting.send(Handed::Failed(error.again()));
         }
+    }
+
+    fn is_served(&self) -> bool {
+        self.open.borrow().iter().any(|link| link.is_open())
+    }
+
+    /// Waits until a further connection may be opened beside the open ones.
+    pub(super) async fn pause(&self) {
+        if let Some(until) = self.paused_until.get()
+            && self.is_served()
+        {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        let until = self.paused_until.get();
+        let is_paused = until.is_some_and(|until| Instant::now() < until);
+        if !is_paused {
+            self.paused_until.set(None);
+        }
+        is_paused
     }
 
     /// Whether the endpoint was found not to speak HTTP/2.
     pub(super) fn has_fallen_back(&self) -> bool {
         let until = self.http1_until.get();
         until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether the endpoint was found to speak HTTP/2.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.has_spoken.get()
     }
 
     /// Gives shares to those who wait.
@@ -188,8 +229,10 @@ impl Links {
         open.retain(|link| link.is_kept(now, idle_max));
     }
 
+    /// Whether there is nothing to be kept, nor to be known.
     pub(super) fn is_unused(&self) -> bool {
-        self.open.borrow().is_empty()
+        !self.has_spoken.get()
+            && self.open.borrow().is_empty()
             && self.opening.get() == 0
             && !self.has_waiting()
             && !self.has_fallen_back()

@@ -27,6 +27,11 @@ use crate::net::{Net, Scarce};
 use crate::snapshot::Snapshot;
 use crate::table::{Endpoint, Protocol};
 
+/// The part of the time for connecting that an endpoint may be silent for when it is asked for HTTP/2, and has never spoken
+/// it. The other half is for TCP, so that those who wait learn it before their own time is over. Not less: one that is
+/// only slow gets HTTP/1.1 for a minute, and may know none.
+const SILENCE_PART: u32 = 2;
+
 /// The pool of one worker.
 pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     /// More than one of an address while it moves from pod to pod, and where slices that name no pods share it. Sorted.
@@ -179,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             let (pool, net, slot) = (self.clone(), net.clone(), slot.clone());
             tokio::task::spawn_local(async move {
                 pool.open_link(&net, &slot).await;
+                slot.links.pause().await;
                 pool.open_wanted(&net, &slot);
             });
         }
@@ -186,12 +192,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 
     async fn open_link<N: Net<Stream = S>>(&self, net: &N, slot: &Slot<S>) {
         let address = slot.endpoint.address;
+        let silence_max = self.connect_timeout / SILENCE_PART;
+        let silence_max = (!slot.links.has_spoken()).then_some(silence_max);
         let opening = async {
-            let stream = self
-                .connect(net, slot)
-                .await
-                .map_err(HandshakeError::Failed)?;
-            Link::new(stream, address, self.metrics.open_upstream()).await
+            let stream = self.connect(net, slot).await;
+            let stream = stream.map_err(HandshakeError::Failed)?;
+            Link::new(stream, address, self.metrics.open_upstream(), silence_max).await
         };
         let opened = tokio::time::timeout(self.connect_timeout, opening).await;
         let error = match opened {
@@ -200,19 +206,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
                 slot.links.opened(link, !slot.is_gone.get());
                 return;
             }
-            Ok(Err(HandshakeError::NotHttp2(error))) => {
-                self.count_connect(None);
-                self.metrics.families().upstream_fallbacks.inc();
-                if slot.links.fell_back(Instant::now()) {
-                    tracing::warn!(endpoint = %address, error, reason = "h2c_fallback", "an endpoint whose Service says HTTP/2 does not answer it; it gets HTTP/1.1");
+            Ok(Err(error)) => match error.judge(slot.links.has_spoken()) {
+                Ok(answer) => {
+                    self.count_connect(None);
+                    self.metrics.families().upstream_fallbacks.inc();
+                    if slot.links.fell_back(Instant::now()) {
+                        tracing::warn!(endpoint = %address, answer, reason = "h2c_fallback", "an endpoint whose Service says HTTP/2 does not answer it; it gets HTTP/1.1");
+                    }
+                    return;
                 }
-                return;
-            }
-            Ok(Err(HandshakeError::Failed(error))) => ConnectError::Failed(error),
+                Err(error) => error,
+            },
             Err(_) => ConnectError::TimedOut,
         };
         self.count_connect(Some(&error));
-        slot.links.failed(&error);
+        slot.links.failed(&error, Instant::now());
     }
 
     /// A new stream. When there is no descriptor for it, connections that wait for a request make room.

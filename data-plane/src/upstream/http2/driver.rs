@@ -39,7 +39,7 @@ pub(super) struct Driver<S> {
 /// Whether the endpoint lives.
 struct Heart {
     pings: Option<PingPong>,
-    bytes_read: Rc<Cell<u64>>,
+    read: Rc<Read>,
     /// What had been read at the last look.
     bytes_seen: u64,
     is_waiting: bool,
@@ -53,10 +53,17 @@ struct Heart {
 /// The endpoint did not answer.
 struct Gone;
 
+/// What has been read.
+#[derive(Default)]
+pub(super) struct Read {
+    bytes: Cell<u64>,
+    pub(super) first_byte: Cell<Option<u8>>,
+}
+
 /// A stream that counts what is read.
 pub(super) struct CountedIo<S> {
     stream: S,
-    bytes_read: Rc<Cell<u64>>,
+    read: Rc<Read>,
 }
 
 // === impl Driver ===
@@ -64,12 +71,12 @@ pub(super) struct CountedIo<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(super) fn new(
         mut connection: Connection<CountedIo<S>, Bytes>,
-        bytes_read: Rc<Cell<u64>>,
+        read: Rc<Read>,
         load: Rc<Load>,
     ) -> Self {
         let heart = Heart {
             pings: connection.ping_pong(),
-            bytes_read,
+            read,
             bytes_seen: 0,
             is_waiting: false,
             pings_in_row: 0,
@@ -125,14 +132,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 impl Heart {
     fn poll(&mut self, cx: &mut Context<'_>, load: &Load) -> Poll<Gone> {
         // A request that gave up waiting says nothing of the endpoint: only what it sends does.
-        let has_answered = self.look_at.is_none() || self.bytes_read.get() > self.bytes_seen;
+        let has_answered = self.look_at.is_none() || self.read.bytes.get() > self.bytes_seen;
         if load.streams.get() == 0 && has_answered {
             self.look_at = None;
             self.is_waiting = false;
             return Poll::Pending;
         }
         let look_at = *self.look_at.get_or_insert_with(|| {
-            self.bytes_seen = self.bytes_read.get();
+            self.bytes_seen = self.read.bytes.get();
             Instant::now() + TICK
         });
         if self.alarm.poll(look_at, cx).is_pending() {
@@ -146,8 +153,8 @@ impl Heart {
     }
 
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
-        let read = self.bytes_read.get() - self.bytes_seen;
-        self.bytes_seen = self.bytes_read.get();
+        let read = self.read.bytes.get() - self.bytes_seen;
+        self.bytes_seen = self.read.bytes.get();
         if self.is_waiting && read == 0 {
             return Poll::Ready(Gone);
         }
@@ -185,12 +192,12 @@ impl Load {
 
 impl<S> CountedIo<S> {
     pub(super) fn new(stream: S) -> Self {
-        let bytes_read = Rc::default();
-        Self { stream, bytes_read }
+        let read = Rc::default();
+        Self { stream, read }
     }
 
-    pub(super) fn bytes_read(&self) -> Rc<Cell<u64>> {
-        self.bytes_read.clone()
+    pub(super) fn read(&self) -> Rc<Read> {
+        self.read.clone()
     }
 }
 
@@ -202,8 +209,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let read = (buffer.filled().len() - before) as u64;
-        self.bytes_read.set(self.bytes_read.get() + read);
+        let came = &buffer.filled()[before..];
+        let bytes = self.read.bytes.get();
+        if bytes == 0 {
+            self.read.first_byte.set(came.first().copied());
+        }
+        self.read.bytes.set(bytes + came.len() as u64);
         polled
     }
 }
@@ -277,7 +288,7 @@ mod tests {
         let seen = Rc::new(Cell::new(0));
         tokio::task::spawn_local(silent_after(theirs, pings_answered, seen.clone()));
         let io = CountedIo::new(ours);
-        let bytes_read = io.bytes_read();
+        let read = io.read();
         let handshake = h2::client::Builder::new()
             .initial_max_send_streams(0)
             .handshake(io);
@@ -291,7 +302,7 @@ mod tests {
             links: RefCell::default(),
         });
         let asking = load.clone();
-        let mut driver = Driver::new(connection, bytes_read, load);
+        let mut driver = Driver::new(connection, read, load);
         driver.settings(&sender).await.expect("settings");
         let asked = http::Request::new(());
         let _response = sender.send_request(asked, true).expect("sent");

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A connection as a test sees it.
@@ -15,10 +16,22 @@ pub(crate) type Http2 = Connection<TcpStream, Bytes>;
 /// A request with what answers it.
 pub(crate) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
+/// How an endpoint meets further connections.
+#[derive(Clone, Copy)]
+pub(crate) enum Meets {
+    Http2,
+    /// At once, as a tier without room does.
+    Close,
+    Silence,
+    /// With these bytes, whatever is asked.
+    Bytes(&'static [u8]),
+}
+
 /// A listening endpoint.
 #[derive(Clone)]
 pub(crate) struct Http2Endpoint {
     pub(crate) address: SocketAddr,
+    pub(crate) meets: Rc<Cell<Meets>>,
     connections: Rc<Cell<usize>>,
     most: Rc<RefCell<Streams>>,
 }
@@ -38,17 +51,28 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint = Http2Endpoint {
         address: listener.local_addr().expect("an address"),
+        meets: Rc::new(Cell::new(Meets::Http2)),
         connections: Rc::default(),
         most: Rc::default(),
     };
-    let connections = endpoint.connections.clone();
+    let (connections, meets) = (endpoint.connections.clone(), endpoint.meets.clone());
     let script = Rc::new(script);
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let number = connections.get();
             connections.set(number + 1);
             let (settings, script) = (settings.clone(), script.clone());
+            let bytes = match meets.get() {
+                Meets::Http2 => None,
+                Meets::Close => continue,
+                Meets::Silence => Some(&b""[..]),
+                Meets::Bytes(bytes) => Some(bytes),
+            };
             tokio::task::spawn_local(async move {
+                if let Some(bytes) = bytes {
+                    repeat(stream, bytes).await;
+                    return;
+                }
                 if let Ok(connection) = settings.handshake(stream).await {
                     script(connection, number).await;
                 }
@@ -56,6 +80,16 @@ where
         }
     });
     endpoint
+}
+
+/// Answers whatever comes with these bytes, until the peer closes.
+async fn repeat(mut stream: TcpStream, bytes: &[u8]) {
+    let mut asked = [0; 4096];
+    while stream.read(&mut asked).await.is_ok_and(|read| read > 0) {
+        if stream.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Starts an endpoint that answers 200 to each request once `is_free`, a request at a time or many.

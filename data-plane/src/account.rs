@@ -117,6 +117,11 @@ impl Account {
         self.is_complete = true;
     }
 
+    /// It was handed over, and not sent.
+    pub(crate) fn not_delivered(&mut self) {
+        self.is_complete = false;
+    }
+
     /// The connection this request came by.
     pub(crate) fn busy(&self) -> &Busy {
         &self.busy

@@ -5,8 +5,8 @@
 //! leaves to its user is checked here.
 //!
 //! In the order of use: `present` (which of the fields below are there at all), `admit` (what we do not serve), `host` (the one host a request is for), `path` (what is
-//! compared with rules), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`; `fields` keeps
-//! a head for a second try.
+//! compared with rules), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`, `trailers` (of both
+//! directions); `fields` keeps a head for a second try.
 
 pub(crate) mod admit;
 pub(crate) mod fields;
@@ -16,6 +16,7 @@ pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod present;
 pub(crate) mod response;
+pub(crate) mod trailers;
 pub(crate) mod via;
 
 /// The tokens of all fields with this name, without the spaces around them.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use super::BodyError;
 use crate::codec::Incoming;
 use crate::error::ProxyError;
-use crate::head::hop;
+use crate::head::trailers;
 
 /// How far the body of a request has come.
 #[derive(Debug)]
@@ -128,6 +128,13 @@ impl RequestBody {
         };
         (Self(Some(Box::new(running))), upload)
     }
+
+    /// What it gave cannot be sent.
+    pub(crate) fn failed_to_send(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.fail(UploadFailure::Broken);
+        }
+    }
 }
 
 impl Body for RequestBody {
@@ -173,7 +180,7 @@ impl Running {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.upload.waits_for_client.set(polled.is_pending());
         match polled {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.pass(frame))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(self.pass(frame)),
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.fail(UploadFailure::Broken)))),
             Poll::Ready(None) => {
                 self.upload.moved_at.set(Instant::now());
@@ -184,23 +191,28 @@ impl Running {
         }
     }
 
-    fn pass(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
-        if let Some(trailers) = frame.trailers_mut() {
-            hop::strip_trailers(trailers);
-        }
+    /// Nothing: it has ended with trailers of which none may pass.
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.sleep = None;
         self.upload.moved_at.set(Instant::now());
+        if let Some(trailers) = frame.trailers_mut() {
+            trailers::strip_request(trailers);
+            if trailers.is_empty() {
+                self.upload.state.set(State::Complete);
+                return None;
+            }
+        }
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         let bytes = self.upload.bytes.get() + length;
         self.upload.bytes.set(bytes);
         if bytes > self.bytes_max {
-            return Err(self.fail(UploadFailure::TooLarge));
+            return Some(Err(self.fail(UploadFailure::TooLarge)));
         }
         // A body is not polled again after its trailers, nor after the last byte of a declared length.
         if frame.is_trailers() || self.incoming.is_end_stream() {
             self.upload.state.set(State::Complete);
         }
-        Ok(frame)
+        Some(Ok(frame))
     }
 
     fn poll_pause(

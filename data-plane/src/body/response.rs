@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use super::BodyError;
 use crate::account::Account;
 use crate::error::ProxyError;
+use crate::head::trailers;
 use crate::upstream::{Lease, Received, UpstreamError};
 
 /// What the client gets.
@@ -70,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
             return Poll::Ready(Some(Err(BodyError(failure))));
         }
         match self.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(self.pass(frame)))),
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(self.pass(frame).map(Ok)),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, reason = "response_broken", "the body of a response ended early");
                 self.fail(&ProxyError::ResponseBroken, cx)
@@ -106,8 +107,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         }
     }
 
-    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    /// Nothing: it has ended with trailers of which none may pass.
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         self.sleep = None;
+        if let Some(trailers) = frame.trailers_mut() {
+            trailers::strip_response(trailers);
+            if trailers.is_empty() {
+                self.finish();
+                return None;
+            }
+        }
         let length = frame.data_ref().map_or(0, Bytes::len);
         self.account.handed_over(length);
         self.account.busy().handed();
@@ -115,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Forwarded<S> {
         if frame.is_trailers() || self.incoming.is_end_stream() {
             self.finish();
         }
-        frame
+        Some(frame)
     }
 
     fn poll_pause(
@@ -170,8 +179,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> ResponseBody<S> {
 
     /// The client takes nothing of it, and it will not be sent any further.
     pub(crate) fn stalled(&mut self) {
+        self.account().fail(&ProxyError::ClientStalled);
+    }
+
+    /// What it gave cannot be sent.
+    pub(crate) fn failed_to_send(&mut self) {
+        self.account().fail(&ProxyError::ResponseBroken);
+    }
+
+    /// The client left before its end was sent.
+    pub(crate) fn not_delivered(&mut self) {
+        self.account().not_delivered();
+    }
+
+    fn account(&mut self) -> &mut Account {
         let (Self::Own { account, .. } | Self::Forwarded(Forwarded { account, .. })) = self;
-        account.fail(&ProxyError::ClientStalled);
+        account
     }
 }
 

@@ -69,19 +69,6 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, present: Present) -> Asked 
     asked
 }
 
-/// Removes from trailers what an endpoint that merges them into the head would take for a statement of ours.
-pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
-    let is_refused = |name: &&HeaderName| {
-        let dashed = forwarded::dashed(name.as_str());
-        forwarded::is_about_client(&dashed)
-            || [HOST, CONTENT_LENGTH, CONNECTION, VIA].contains(name)
-    };
-    let refused: Vec<HeaderName> = trailers.keys().filter(is_refused).cloned().collect();
-    for name in refused {
-        trailers.remove(name);
-    }
-}
-
 /// Whether the body of a response has a coding that hyper leaves in it, and that nobody asked for: its name would be lost
 /// with the field.
 pub(crate) fn has_foreign_coding(headers: &HeaderMap, present: Present) -> bool {

@@ -16,13 +16,13 @@ const MIB: usize = 1024 * 1024;
 const UPSTREAM: &str = "tiergate_upstream_connections";
 
 /// The lower tier: it believes the upper one.
-async fn lower(endpoints: &[SocketAddr]) -> Proxy {
+pub(crate) async fn lower(endpoints: &[SocketAddr]) -> Proxy {
     let mut config = config();
     config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     proxy(config, table_of(endpoints)).await
 }
 
-async fn upper(lower: &[&Proxy]) -> Proxy {
+pub(crate) async fn upper(lower: &[&Proxy]) -> Proxy {
     let endpoints: Vec<_> = lower.iter().map(|lower| lower.http).collect();
     proxy(config(), table(Protocol::H2c, &endpoints)).await
 }

@@ -31,6 +31,7 @@ mod rest;
 mod retry;
 mod streaming;
 mod tls;
+mod trailers;
 mod upgrade;
 mod upstream;
 mod workers;

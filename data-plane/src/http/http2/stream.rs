@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -121,7 +121,9 @@ impl<N: Net> Sending<N> {
                 };
                 let data = self.data.split_to(room.min(self.data.len()));
                 let is_end = self.is_last && self.data.is_empty();
-                if self.stream.send_data(data, is_end).is_err() || is_end {
+                let sent = self.stream.send_data(data, is_end);
+                if is_end || sent.is_err() {
+                    self.ended(sent);
                     return Poll::Ready(());
                 }
                 continue;
@@ -137,7 +139,8 @@ impl<N: Net> Sending<N> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => {
-                    let _ = self.stream.send_data(Bytes::new(), true);
+                    let sent = self.stream.send_data(Bytes::new(), true);
+                    self.ended(sent);
                     return Poll::Ready(());
                 }
                 Poll::Pending => return self.stream.poll_reset(cx).map(|_| ()),
@@ -153,17 +156,32 @@ impl<N: Net> Sending<N> {
                 self.data = data;
                 let is_end = self.is_last && self.data.is_empty();
                 if is_end {
-                    let _ = self.stream.send_data(Bytes::new(), true);
+                    let sent = self.stream.send_data(Bytes::new(), true);
+                    self.ended(sent);
                 }
                 !is_end
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    let _ = self.stream.send_trailers(trailers);
+                    let sent = self.stream.send_trailers(trailers);
+                    self.ended(sent);
                 }
                 false
             }
         }
+    }
+
+    /// What became of the last frame. On a stream that is still open it was refused: then the client must not wait for an end.
+    fn ended(&mut self, sent: Result<(), h2::Error>) {
+        let Err(error) = sent else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.stream.poll_reset(&mut cx).is_ready() {
+            self.body.not_delivered();
+            return;
+        }
+        tracing::debug!(%error, "the end of an answer cannot be sent");
+        self.body.failed_to_send();
+        self.stream.send_reset(Reason::INTERNAL_ERROR);
     }
 
     /// How much may be sent now; nothing when the stream has ended.

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -132,8 +132,8 @@ impl Upload {
             self.is_touched = true;
             let sent = match frame {
                 None => {
-                    let _ = self.stream.send_data(Bytes::new(), true);
-                    return Poll::Ready(Ended::Sent);
+                    let sent = self.stream.send_data(Bytes::new(), true);
+                    return Poll::Ready(self.ended(sent));
                 }
                 Some(Err(_)) => return Poll::Ready(Ended::Failed),
                 Some(Ok(frame)) => self.pass(frame),
@@ -149,19 +149,33 @@ impl Upload {
         let frame = match frame.into_data() {
             Ok(data) => {
                 let is_last = self.body.is_end_stream();
-                if self.stream.send_data(data, is_last).is_err() || is_last {
-                    return Poll::Ready(Ended::Sent);
+                let sent = self.stream.send_data(data, is_last);
+                if sent.is_err() || is_last {
+                    return Poll::Ready(self.ended(sent));
                 }
                 return Poll::Pending;
             }
             Err(frame) => frame,
         };
-        if let Ok(trailers) = frame.into_trailers() {
-            // Capacity that is kept would be missing to others.
-            self.stream.reserve_capacity(0);
-            let _ = self.stream.send_trailers(trailers);
+        let Ok(trailers) = frame.into_trailers() else {
+            return Poll::Ready(Ended::Sent);
+        };
+        // Capacity that is kept would be missing to others.
+        self.stream.reserve_capacity(0);
+        let sent = self.stream.send_trailers(trailers);
+        Poll::Ready(self.ended(sent))
+    }
+
+    /// What became of the last frame. On a stream that is still open it was refused, and would stay open without an end.
+    fn ended(&mut self, sent: Result<(), h2::Error>) -> Ended {
+        let Err(error) = sent else { return Ended::Sent };
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.stream.poll_reset(&mut cx).is_ready() {
+            return Ended::Sent;
         }
-        Poll::Ready(Ended::Sent)
+        tracing::debug!(%error, "the end of a request cannot be sent");
+        self.body.failed_to_send();
+        Ended::Failed
     }
 
     fn goes_on(mut self) -> Uploading {

@@ -36,6 +36,7 @@ use crate::client::Client;
 use crate::codec::{self, Codec as _, CodecError, HeadLimits, Incoming, Server as _};
 use crate::connections::Connections;
 use crate::error::ProxyError;
+use crate::head::size::HeadMax;
 use crate::net::Net;
 use crate::proxy;
 use crate::worker::Context;
@@ -190,7 +191,7 @@ impl<N: Net> Session<N> {
     {
         let limits = &self.context.shared.config.limits;
         let limits = HeadLimits {
-            bytes_max: limits.head_bytes_max,
+            bytes_max: HeadMax::of(limits, self.client.is_trusted).bytes,
             fields_max: limits.headers_max,
         };
         let mut watch = Watch::new(self.pulse.clone(), &self.connections);

@@ -88,7 +88,7 @@ async fn forward<N: Net>(
 ) -> Result<Answer<N>, ProxyError> {
     let config = &session.context.shared.config;
     let present = Present::of(&parts.headers);
-    admit::admit(parts, present, &config.limits)?;
+    admit::admit(parts, present, &config.limits, session.client.is_trusted)?;
     let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts.uri.path())?;
     let (owner, backend_id) = snapshot.route(found);

@@ -61,7 +61,12 @@ impl Steps {
     /// # Errors
     /// What the client would be told.
     pub fn admit(&self, parts: &Parts) -> Result<(), ProxyError> {
-        admit::admit(parts, Present::of(&parts.headers), &self.config.limits)
+        admit::admit(
+            parts,
+            Present::of(&parts.headers),
+            &self.config.limits,
+            false,
+        )
     }
 
     /// Removes the fields of the client's connection.

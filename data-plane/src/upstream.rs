@@ -51,6 +51,12 @@ pub enum UpstreamError {
     /// On an HTTP/2 connection.
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// The endpoint takes no request with a head of that size, as it said.
+    #[error("the head of the request is larger than the endpoint takes")]
+    RequestHeadTooLarge,
+    /// The endpoint sent more than the head of a response may have.
+    #[error("the head of the response is larger than allowed")]
+    ResponseHeadTooLarge,
 }
 
 /// Why no response came.
@@ -203,6 +209,8 @@ impl UpstreamError {
         match self {
             Self::Http1(error) => error.is_parse(),
             Self::Http2(error) => error.is_library(),
+            Self::RequestHeadTooLarge => false,
+            Self::ResponseHeadTooLarge => true,
         }
     }
 }

@@ -8,6 +8,11 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
 
+use crate::head::size;
+
+/// What trailers may have. More ends the body as broken: on the link to the next peer they could cost the connection.
+const TRAILERS_BYTES_MAX: usize = 64 * 1024;
+
 /// A body as it arrives.
 pub(crate) struct Received {
     stream: RecvStream,
@@ -68,6 +73,9 @@ impl Received {
             }
         }
         match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) if size::of_fields(&trailers) > TRAILERS_BYTES_MAX => {
+                Poll::Ready(Some(Err(Reason::ENHANCE_YOUR_CALM.into())))
+            }
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(error))),

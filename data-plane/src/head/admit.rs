@@ -5,16 +5,29 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use super::present::Present;
+use super::size::{self, HeadMax};
 use crate::config::Limits;
 use crate::error::ProxyError;
 
 /// Checks what needs only the head, before anything is looked up.
-pub(crate) fn admit(parts: &Parts, present: Present, limits: &Limits) -> Result<(), ProxyError> {
+pub(crate) fn admit(
+    parts: &Parts,
+    present: Present,
+    limits: &Limits,
+    is_trusted: bool,
+) -> Result<(), ProxyError> {
     if parts.method == Method::CONNECT {
         return Err(ProxyError::MethodRefused);
     }
-    // hyper counts the fields of HTTP/1 itself; h2 bounds only their bytes.
-    if parts.headers.len() > limits.headers_max && fields(&parts.headers) > limits.headers_max {
+    let max = HeadMax::of(limits, is_trusted);
+    // hyper counts the fields and bytes of HTTP/1 itself; h2 bounds bytes only.
+    if parts.headers.len() > max.fields && fields(&parts.headers) > max.fields {
+        return Err(ProxyError::HeadTooLarge);
+    }
+    if parts.version == Version::HTTP_2
+        && !max.is_kept_by_h2()
+        && size::of_request(parts) > max.bytes
+    {
         return Err(ProxyError::HeadTooLarge);
     }
     if parts.version != Version::HTTP_2 && present.any(Present::TRANSFER_ENCODING) {
@@ -77,7 +90,7 @@ mod tests {
             body_bytes_max: 10,
             ..Limits::default()
         };
-        admit(&parts, Present::of(&parts.headers), &limits)
+        admit(&parts, Present::of(&parts.headers), &limits, false)
             .err()
             .map(|error| error.reason())
     }

@@ -28,6 +28,7 @@ use super::Session;
 use super::io::ClientIo;
 use super::pulse::{Expired, Pulse};
 use super::watch::{Seen, Watch};
+use crate::head::size::HeadMax;
 use crate::net::Net;
 use bounds::Bounds;
 use heart::{Beat, Heart};
@@ -140,7 +141,7 @@ fn builder<N: Net>(session: &Session<N>) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.streams_max)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(HeadMax::of(limits, session.client.is_trusted).list_bytes)
         .max_pending_accept_reset_streams(bounds.reset_streams_max)
         .max_local_error_reset_streams(Some(bounds.error_streams_max))
         .initial_window_size(bounds::STREAM_WINDOW_BYTES)

@@ -275,6 +275,8 @@ impl<'r, N: Net> Sender<'r, N> {
         let endpoint = endpoint.address;
         if let Some(failure) = self.upload.as_ref().and_then(|upload| upload.failure()) {
             failure.into()
+        } else if matches!(source, UpstreamError::RequestHeadTooLarge) {
+            ProxyError::HeadTooLarge
         } else if source.is_parse() {
             let source = Some(source);
             ProxyError::UpstreamProtocol { endpoint, source }

@@ -9,6 +9,7 @@
 
 mod driver;
 mod exchange;
+mod heads;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -38,7 +39,14 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX as u32;
 /// What is kept of one request's body while the endpoint takes none of it.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
-const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// What the head of a response may have, as HTTP/1.1 would write it: a little more than what comes by HTTP/1.1, so that a tier
+/// takes what one behind it took, and added `Date` to.
+const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024 + 256;
+/// What `h2` is told. Larger, as a larger head costs more than the one response as soon as it is coded in more frames than `h2`
+/// expects of this, and one byte becomes up to 28 bits (`head/size.rs`).
+const RESPONSE_LIST_BYTES_MAX: u32 = 256 * 1024;
+/// No request has a larger head: `limits.head_bytes_max` is 1 MiB at most. An endpoint that takes so much takes all.
+const REQUEST_HEAD_BYTES_MAX: usize = 1024 * 1024;
 /// What every frame begins with that the endpoint may send before it knows us: it has 16 KiB at most. No text begins so,
 /// nor does TLS.
 const FRAME_BEGIN: u8 = 0;
@@ -56,6 +64,8 @@ pub(super) struct Load {
     streams: Cell<usize>,
     /// What the endpoint allows.
     streams_max: Cell<usize>,
+    /// Which heads the endpoint takes, as it said.
+    heads_bytes_max: Cell<usize>,
     was_used: Cell<bool>,
     used_at: Cell<Instant>,
     /// Of requests that have ended, for the next ones.
@@ -123,7 +133,7 @@ impl Link {
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
-            .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
+            .max_header_list_size(RESPONSE_LIST_BYTES_MAX)
             .enable_push(false)
             .handshake(io);
         let of = |error| HandshakeError::of(error, read.first_byte.get());
@@ -131,6 +141,7 @@ impl Link {
         let load = Rc::new(Load {
             streams: Cell::new(0),
             streams_max: Cell::new(0),
+            heads_bytes_max: Cell::new(usize::MAX),
             was_used: Cell::new(false),
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),
@@ -141,6 +152,9 @@ impl Link {
         first_byte_within(silence_max, settings, &read)
             .await?
             .map_err(of)?;
+        if let Some(bytes) = read.heads_bytes_max.get() {
+            load.heads_bytes_max.set(bytes);
+        }
         tokio::task::spawn_local(async move {
             let _open = open;
             driver.run(endpoint).await;

@@ -24,6 +24,7 @@ mod limits_descriptors;
 mod limits_stalled;
 mod link;
 mod link_fallback;
+mod link_heads;
 mod link_pair;
 mod metrics;
 mod panics;

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Load;
+use super::heads::HeadsReader;
 use crate::alarm::Alarm;
 
 /// How often a connection that carries requests is looked at.
@@ -58,12 +59,16 @@ struct Gone;
 pub(super) struct Read {
     bytes: Cell<u64>,
     pub(super) first_byte: Cell<Option<u8>>,
+    /// The size of the heads that the endpoint takes, when it has said that.
+    pub(super) heads_bytes_max: Cell<Option<usize>>,
 }
 
-/// A stream that counts what is read.
+/// A stream that counts what is read, and reads which heads the endpoint takes.
 pub(super) struct CountedIo<S> {
     stream: S,
     read: Rc<Read>,
+    /// Until the first SETTINGS have come.
+    heads: Option<HeadsReader>,
 }
 
 // === impl Driver ===
@@ -192,8 +197,11 @@ impl Load {
 
 impl<S> CountedIo<S> {
     pub(super) fn new(stream: S) -> Self {
-        let read = Rc::default();
-        Self { stream, read }
+        Self {
+            stream,
+            read: Rc::default(),
+            heads: Some(HeadsReader::default()),
+        }
     }
 
     pub(super) fn read(&self) -> Rc<Read> {
@@ -215,6 +223,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
             self.read.first_byte.set(came.first().copied());
         }
         self.read.bytes.set(bytes + came.len() as u64);
+        if let Some(heads) = &mut self.heads
+            && let Poll::Ready(said) = heads.feed(came)
+        {
+            self.read.heads_bytes_max.set(said);
+            self.heads = None;
+        }
         polled
     }
 }
@@ -296,6 +310,7 @@ mod tests {
         let load = Rc::new(Load {
             streams: Cell::new(1),
             streams_max: Cell::new(0),
+            heads_bytes_max: Cell::new(usize::MAX),
             was_used: Cell::new(true),
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),

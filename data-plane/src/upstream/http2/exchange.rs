@@ -14,13 +14,16 @@ use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::super::{Left, SendError, UpstreamError};
-use super::Http2;
+use super::{Http2, REQUEST_HEAD_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::body::{Received, RequestBody};
+use crate::head::size;
 
 /// The body of a request on its way.
 struct Upload {
     body: RequestBody,
     stream: SendStream<Bytes>,
+    /// Trailers that the endpoint takes, which are bounded like heads.
+    trailers_bytes_max: usize,
     is_touched: bool,
 }
 
@@ -45,6 +48,14 @@ impl Http2 {
     ) -> Result<Response<Received>, SendError> {
         let (head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
+        let heads_bytes_max = self.link.load.heads_bytes_max.get();
+        if heads_bytes_max < REQUEST_HEAD_BYTES_MAX
+            && size::listed_request(&head.method, &head.uri, &head.headers) > heads_bytes_max
+        {
+            let error = UpstreamError::RequestHeadTooLarge;
+            let left = Left::Body(body);
+            return Err(SendError { error, left });
+        }
         let sender = self.sender.as_mut();
         let sender = sender.expect("only the end of a share takes it");
         let sent = sender.send_request(Request::from_parts(head, ()), !has_body);
@@ -56,6 +67,7 @@ impl Http2 {
         let mut upload = Some(Upload {
             body,
             stream,
+            trailers_bytes_max: heads_bytes_max,
             is_touched: false,
         });
         let mut is_sending = has_body;
@@ -78,7 +90,7 @@ impl Http2 {
                 if is_sending && let Some(upload) = upload {
                     self.uploading = Some(upload.goes_on());
                 }
-                Ok(response_of(response))
+                response_of(response)
             }
             Err(error) => {
                 let body = upload
@@ -93,10 +105,15 @@ impl Http2 {
     }
 }
 
-fn response_of(response: Response<h2::RecvStream>) -> Response<Received> {
+fn response_of(response: Response<h2::RecvStream>) -> Result<Response<Received>, SendError> {
     let (head, stream) = response.into_parts();
+    if size::of_fields(&head.headers) > RESPONSE_HEAD_BYTES_MAX {
+        let error = UpstreamError::ResponseHeadTooLarge;
+        let left = Left::Nothing;
+        return Err(SendError { error, left });
+    }
     let body = Received::of_response(stream, &head.headers);
-    Response::from_parts(head, body)
+    Ok(Response::from_parts(head, body))
 }
 
 /// Whether the endpoint said so (RFC 9113 §8.7). The error of a GOAWAY comes only to the requests that it does not cover,
@@ -162,7 +179,11 @@ impl Upload {
         };
         // Capacity that is kept would be missing to others.
         self.stream.reserve_capacity(0);
-        let sent = self.stream.send_trailers(trailers);
+        let sent = if size::listed_fields(&trailers) > self.trailers_bytes_max {
+            Err(Reason::ENHANCE_YOUR_CALM.into())
+        } else {
+            self.stream.send_trailers(trailers)
+        };
         Poll::Ready(self.ended(sent))
     }
 

@@ -83,7 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return None;
             }
         };
-        let head = String::from_utf8(self.read.drain(..end).collect()).expect("text");
+        let head: Vec<u8> = self.read.drain(..end).collect();
+        let head = String::from_utf8_lossy(&head).into_owned();
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Some(Response {
             status: status.expect("a status"),

@@ -153,10 +153,7 @@ fn deliver<N: Net>(
     let present = Present::of(&parts.headers);
     let date = || session.context.date.value(account.busy().now());
     if (is_switch && upgrade.is_none()) || hop::has_foreign_coding(&parts.headers, present) {
-        let endpoint = lease.address();
-        let source = None;
-        let error = ProxyError::UpstreamProtocol { endpoint, source };
-        return refuse(session, account, &error, finish);
+        return refuse_protocol(session, account, &lease, finish);
     }
     if is_switch {
         let protocol = parts
@@ -170,10 +167,25 @@ fn deliver<N: Net>(
         account.complete();
         return Response::from_parts(parts, ResponseBody::own("", account));
     }
-    response::rewrite(&mut parts, present, None, finish, date);
+    if !response::rewrite(&mut parts, present, None, finish, date) {
+        return refuse_protocol(session, account, &lease, finish);
+    }
     let pause_max = session.context.shared.config.timeouts.response_body;
     let body = Forwarded::new(incoming, lease, account, pause_max);
     Response::from_parts(parts, ResponseBody::Forwarded(body))
+}
+
+/// Answers in place of an endpoint whose answer cannot be passed on.
+fn refuse_protocol<N: Net>(
+    session: &Session<N>,
+    account: Box<Account>,
+    lease: &Lease<N::Stream>,
+    finish: &Finish,
+) -> Response<ResponseBody<N::Stream>> {
+    let endpoint = lease.address();
+    let source = None;
+    let error = ProxyError::UpstreamProtocol { endpoint, source };
+    refuse(session, account, &error, finish)
 }
 
 /// Answers in place of an endpoint.

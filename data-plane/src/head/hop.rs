@@ -29,6 +29,9 @@ const OF_REQUEST_ALONE: Present = Present::TE
     .or(Present::PROXY_AUTHENTICATE)
     .or(Present::EXPECT);
 
+/// What implementations of HTTP agree to count: 63 bits.
+const LENGTH_MAX: &[u8] = b"9223372036854775807";
+
 /// What a request asked of the connection and may get from ours to the endpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
@@ -80,35 +83,49 @@ pub(crate) fn has_foreign_coding(headers: &HeaderMap, present: Present) -> bool 
         .any(|coding| known.iter().all(|name| !coding.eq_ignore_ascii_case(name)))
 }
 
-/// Removes the fields of the endpoint's connection from a response.
-pub(crate) fn strip_response(headers: &mut HeaderMap, present: Present) {
+/// Removes the fields of the endpoint's connection from a response. False: no body has the length that it tells.
+pub(crate) fn strip_response(headers: &mut HeaderMap, present: Present) -> bool {
+    let mut is_countable = true;
     if present.any(Present::CONTENT_LENGTH) {
         // Of a body that is chunked, a length is a lie (RFC 9112 §6.3).
         if present.any(Present::TRANSFER_ENCODING) {
             headers.remove(CONTENT_LENGTH);
         }
-        join_lengths(headers);
+        is_countable = join_lengths(headers);
     }
     if present.any(Present::TE) {
         // It means nothing here, and HTTP/2 would refuse to send it.
         headers.remove(TE);
     }
     strip(headers, present);
+    is_countable
 }
 
-/// One length where the sender repeated it, in fields or in a list; that all are equal was checked by hyper (RFC 9110 §8.6).
-pub(crate) fn join_lengths(headers: &mut HeaderMap) {
+/// One length in its shortest form, where the sender repeated it, in fields or in a list, or wrote zeros before it: the next
+/// reader may take no other. That all are equal was checked by hyper (RFC 9110 §8.6). False: no body is so long.
+pub(crate) fn join_lengths(headers: &mut HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next().map(HeaderValue::as_bytes) else {
-        return;
+        return true;
     };
     let mut listed = first.split(|&byte| byte == b',');
-    let length = listed.next().unwrap_or(first).trim_ascii();
-    if (listed.next().is_some() || lengths.next().is_some())
-        && let Ok(length) = HeaderValue::from_bytes(length)
-    {
+    let length = without_zeros(listed.next().unwrap_or(first).trim_ascii());
+    let is_countable = (length.len(), length) <= (LENGTH_MAX.len(), LENGTH_MAX);
+    let is_plain = length.len() == first.len() && lengths.next().is_none();
+    if !is_plain && let Ok(length) = HeaderValue::from_bytes(length) {
         headers.insert(CONTENT_LENGTH, length);
     }
+    is_countable
+}
+
+fn without_zeros(digits: &[u8]) -> &[u8] {
+    let mut rest = digits;
+    while let [b'0', behind @ ..] = rest
+        && !behind.is_empty()
+    {
+        rest = behind;
+    }
+    rest
 }
 
 fn strip(headers: &mut HeaderMap, present: Present) {

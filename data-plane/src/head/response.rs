@@ -21,15 +21,16 @@ pub(crate) struct Finish {
 
 /// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
 ///
-/// `date` is for a response that brings none (RFC 9110 §6.6.1).
+/// `date` is for a response that brings none (RFC 9110 §6.6.1). False: no body has the length that it tells, and it cannot be
+/// passed on.
 pub(crate) fn rewrite(
     parts: &mut Parts,
     present: Present,
     upgrade: Option<HeaderValue>,
     finish: &Finish,
     date: impl FnOnce() -> HeaderValue,
-) {
-    hop::strip_response(&mut parts.headers, present);
+) -> bool {
+    let is_countable = hop::strip_response(&mut parts.headers, present);
     parts.version = finish.version;
     if !present.any(Present::DATE) {
         parts.headers.insert(DATE, date());
@@ -41,6 +42,7 @@ pub(crate) fn rewrite(
     } else if finish.closes && finish.version != Version::HTTP_2 {
         close(parts);
     }
+    is_countable
 }
 
 /// An answer of our own: the reason in words and by name, so that a user can look it up, but no address of an endpoint.

@@ -44,7 +44,9 @@ pub(super) fn prepare<N: Net>(
     };
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
-        hop::join_lengths(&mut parts.headers);
+    }
+    if present.any(Present::CONTENT_LENGTH) && !hop::join_lengths(&mut parts.headers) {
+        return Err(ProxyError::BodyTooLarge);
     }
     let new_id = || request_id(&mut *session.context.rng.borrow_mut());
     forwarded::rewrite(&mut parts.headers, present, &session.client, &host, new_id);

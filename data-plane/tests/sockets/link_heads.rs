@@ -10,7 +10,7 @@ use tiergate_data_plane::config::Config;
 use tiergate_data_plane::table::Protocol;
 use tokio::sync::Semaphore;
 
-use crate::harness::client::{Client, Response as Answer};
+use crate::harness::client::{Client, Response as Answer, values};
 use crate::harness::endpoint::{Endpoint, Peer, scripted};
 use crate::harness::http2::{self, answer};
 use crate::harness::{Proxy, config, proxy, run, table, table_of};
@@ -199,6 +199,87 @@ fn an_endpoint_gets_no_head_that_it_does_not_take_and_its_own_cost_no_other() {
             let response = beside_another(&proxy, &head, &go).await;
             let seen = (response.status, response.is_broken);
             assert_eq!(seen, (status, is_broken), "{}", response.head);
+        });
+    }
+}
+
+/// What one tier alone answers, and what two do.
+async fn alone_and_by_two(request: &[u8], answer: &[u8]) -> ((Answer, Answer), Endpoint) {
+    let (endpoint, _) = waiting(answer.to_vec()).await;
+    let alone = proxy(config(), table_of(&[endpoint.address])).await;
+    let lower = proxy(trusting(), table_of(&[endpoint.address])).await;
+    let upper = upper_of(config(), lower.http).await;
+    let mut answers = Vec::new();
+    for tier in [&alone, &upper] {
+        let mut client = Client::connect(tier.http).await;
+        client.send(request).await;
+        answers.push(client.response().await);
+    }
+    let by_two = answers.pop().expect("two answers");
+    let alone = answers.pop().expect("two answers");
+    ((alone, by_two), endpoint)
+}
+
+#[test]
+fn two_tiers_serve_the_heads_that_one_serves() {
+    let names: Vec<_> = (0..110).map(|number| format!("X{number}")).collect();
+    let many = |count: usize| {
+        let fields: Vec<_> = names[..count]
+            .iter()
+            .map(|name| (&name[..], b'a', 1))
+            .collect();
+        request(&fields)
+    };
+    let large = |bytes: usize| request(&[("X", b'a', bytes - request(&[("X", b'a', 0)]).len())]);
+    let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (head, status) in [
+        (many(98), 200),
+        (many(99), 200),
+        (many(100), 431),
+        (large(32_600), 200),
+        (large(32 * 1024 - 1), 200),
+        (large(32 * 1024 + 1), 431),
+    ] {
+        run(async move {
+            let ((alone, by_two), _) = alone_and_by_two(&head, ok).await;
+            let seen = (alone.status, by_two.status);
+            assert_eq!(seen, (status, status), "{} bytes", head.len());
+        });
+    }
+}
+
+#[test]
+fn two_tiers_read_a_length_as_one_does() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let asks = |length: &str| {
+        format!("POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: {length}\r\n\r\nbody")
+    };
+    let answers = |length: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok");
+    for (request, answer, status, lengths) in [
+        (asks("0000000000000000000000000004"), ok.to_owned(), 200, 2),
+        (asks("04"), ok.to_owned(), 200, 2),
+        (asks("9223372036854775808"), ok.to_owned(), 413, 0),
+        (asks("18446744073709551613"), ok.to_owned(), 413, 0),
+        (asks("4"), answers("0000000000000000000000000002"), 200, 2),
+        (asks("4"), answers("2, 02"), 200, 2),
+        (asks("4"), answers("9223372036854775808"), 502, 2),
+        (asks("4"), answers("18446744073709551613"), 502, 2),
+    ] {
+        run(async move {
+            let served = alone_and_by_two(request.as_bytes(), answer.as_bytes()).await;
+            let ((alone, by_two), endpoint) = served;
+            for seen in [alone, by_two] {
+                assert_eq!(seen.status, status, "{request} {answer}");
+                if status == 200 {
+                    assert_eq!(seen.values("content-length"), ["2"], "{answer}");
+                    assert_eq!(seen.text(), "ok");
+                }
+            }
+            let received = endpoint.received();
+            assert_eq!(received.len(), lengths, "{request}");
+            for received in received {
+                assert_eq!(values(&received.head, "content-length"), ["4"]);
+            }
         });
     }
 }

@@ -200,6 +200,14 @@ where
 // === impl CodecError ===
 
 impl CodecError {
+    /// Of what a codec has let pass.
+    pub(crate) fn malformed(why: &'static str) -> Self {
+        Self {
+            kind: Kind::Parse,
+            source: why.into(),
+        }
+    }
+
     /// Whether the bytes were no HTTP, too large a head included.
     pub(crate) fn is_parse(&self) -> bool {
         matches!(self.kind, Kind::TooLarge | Kind::Parse)

@@ -29,7 +29,7 @@ pub enum Side {
 /// Why a request got an answer of our own, or a broken body.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The bytes are no HTTP request; the codec has answered already.
+    /// The bytes are no HTTP request. The codec has answered already, unless it let them pass.
     #[error("the request cannot be parsed: {0}")]
     BadRequest(CodecError),
     /// Host is missing, doubled, invalid, or differs from `:authority`.

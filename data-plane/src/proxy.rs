@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::access_log::Entry;
@@ -87,10 +87,14 @@ async fn forward<N: Net>(
     incoming: Incoming,
 ) -> Result<Answer<N>, ProxyError> {
     let config = &session.context.shared.config;
-    let present = Present::of(&parts.headers);
+    let present = if parts.version == Version::HTTP_2 {
+        Present::of_http2(&parts.headers)
+    } else {
+        Present::of(&parts.headers)
+    };
     admit::admit(parts, present, &config.limits, session.client.is_trusted)?;
     let host = host::effective(parts)?;
-    let found = find(snapshot, host.as_ref(), parts.uri.path())?;
+    let found = find(snapshot, host.as_ref(), parts)?;
     let (owner, backend_id) = snapshot.route(found);
     account.routed(owner.on(session.context.lane));
     let backend = snapshot.table.backend(backend_id);
@@ -126,10 +130,10 @@ async fn forward<N: Net>(
 fn find(
     snapshot: &Snapshot,
     host: Option<&HeaderValue>,
-    raw_path: &str,
+    parts: &Parts,
 ) -> Result<RouteId, ProxyError> {
     let name = host.map(host::comparable).transpose()?;
-    let path = path::for_matching(raw_path)?;
+    let path = path::of_request(&parts.method, parts.uri.path())?;
     if snapshot.generation == 0 {
         return Err(ProxyError::NotReady);
     }

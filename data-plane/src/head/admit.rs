@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Version};
 use super::present::Present;
 use super::size::{self, HeadMax};
 use crate::config::Limits;
-use crate::error::ProxyError;
+use crate::error::{CodecError, ProxyError};
 
 /// Checks what needs only the head, before anything is looked up.
 pub(crate) fn admit(
@@ -33,11 +33,15 @@ pub(crate) fn admit(
     if parts.version != Version::HTTP_2 && present.any(Present::TRANSFER_ENCODING) {
         transfer_coding(parts)?;
     }
-    if present.any(Present::EXPECT)
-        && let Some(expectation) = parts.headers.get(EXPECT)
-        && !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
-        return Err(ProxyError::Expectation);
+    if present.any(Present::PADDED) {
+        let why = "the value of a field begins or ends with a blank";
+        return Err(ProxyError::BadRequest(CodecError::malformed(why)));
+    }
+    if present.any(Present::EXPECT) {
+        let mut expectations = parts.headers.get_all(EXPECT).iter();
+        if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(ProxyError::Expectation);
+        }
     }
     if limits.body_bytes_max == 0 || !present.any(Present::CONTENT_LENGTH) {
         return Ok(());
@@ -117,6 +121,12 @@ mod tests {
             (http::Request::get("/").header(EXPECT, "100-Continue"), None),
             (
                 http::Request::get("/").header(EXPECT, "200-ok"),
+                Some("expectation"),
+            ),
+            (
+                http::Request::get("/")
+                    .header(EXPECT, "100-continue")
+                    .header(EXPECT, "foo"),
                 Some("expectation"),
             ),
             (http::Request::post("/").header(CONTENT_LENGTH, 10), None),

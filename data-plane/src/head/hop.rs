@@ -73,14 +73,27 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, present: Present) -> Asked 
 }
 
 /// Whether the body of a response has a coding that hyper leaves in it, and that nobody asked for: its name would be lost
-/// with the field.
+/// with the field. hyper removes one `chunked`, and only the last coding.
 pub(crate) fn has_foreign_coding(headers: &HeaderMap, present: Present) -> bool {
     if !present.any(Present::TRANSFER_ENCODING) {
         return false;
     }
-    let known = ["chunked", "identity"];
-    tokens(headers, &TRANSFER_ENCODING)
-        .any(|coding| known.iter().all(|name| !coding.eq_ignore_ascii_case(name)))
+    let mut is_chunked = false;
+    for value in headers.get_all(TRANSFER_ENCODING) {
+        let Ok(codings) = value.to_str() else {
+            return true;
+        };
+        for coding in codings.split(',').map(str::trim) {
+            let is_last = coding.eq_ignore_ascii_case("chunked");
+            if is_chunked
+                || !(is_last || coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+            {
+                return true;
+            }
+            is_chunked = is_last;
+        }
+    }
+    false
 }
 
 /// Removes the fields of the endpoint's connection from a response. False: no body has the length that it tells.

@@ -10,6 +10,8 @@ use http::{HeaderValue, Version};
 use crate::error::{BadHost, ProxyError};
 use crate::host::HostName;
 
+const FOREIGN_SCHEME: ProxyError = ProxyError::BadTarget("the scheme is not http or https");
+
 /// The host as the client wrote it, port included. Nothing: an HTTP/1.0 request without one.
 pub(crate) fn effective(parts: &Parts) -> Result<Option<HeaderValue>, ProxyError> {
     let mut fields = parts.headers.get_all(HOST).iter();
@@ -33,7 +35,7 @@ pub(crate) fn effective(parts: &Parts) -> Result<Option<HeaderValue>, ProxyError
             value(authority.as_str()).map(Some)
         }
         (None, None) => Ok(Some(field.clone())),
-        (Some(_), _) => Err(ProxyError::BadTarget("the scheme is not http or https")),
+        (Some(_), _) => Err(FOREIGN_SCHEME),
         (None, Some(_)) => Err(ProxyError::BadTarget("it does not begin with a slash")),
     }
 }
@@ -47,6 +49,9 @@ pub(crate) fn comparable(host: &HeaderValue) -> Result<std::borrow::Cow<'_, str>
 }
 
 fn of_http2(parts: &Parts, field: Option<&HeaderValue>) -> Result<HeaderValue, ProxyError> {
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(FOREIGN_SCHEME);
+    }
     match (parts.uri.authority(), field) {
         (None, None) => Err(BadHost::Missing.into()),
         (None, Some(field)) => Ok(field.clone()),

@@ -8,7 +8,17 @@
 
 use std::borrow::Cow;
 
+use http::Method;
+
 use crate::error::ProxyError;
+
+/// The path to look up for a request.
+pub(crate) fn of_request<'p>(method: &Method, path: &'p str) -> Result<Cow<'p, str>, ProxyError> {
+    if path == "*" && *method != Method::OPTIONS {
+        return Err(ProxyError::BadTarget("`*` is for OPTIONS alone"));
+    }
+    for_matching(path)
+}
 
 /// The path to look up.
 pub(crate) fn for_matching(path: &str) -> Result<Cow<'_, str>, ProxyError> {

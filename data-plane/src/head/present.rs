@@ -35,10 +35,26 @@ impl Present {
     pub(crate) const FORWARDED_PORT: Self = Self(1 << 17);
     pub(crate) const REAL_IP: Self = Self(1 << 18);
 
+    /// A value that begins or ends with a blank. Only of HTTP/2: HTTP/1.1 has blanks there that belong to no value.
+    pub(crate) const PADDED: Self = Self(1 << 19);
+
     /// Of a whole head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let names = headers.keys().map(|name| of_name(name.as_str()));
         Self(names.fold(0, |all, one| all | one.0))
+    }
+
+    /// Of a whole head of HTTP/2.
+    pub(crate) fn of_http2(headers: &HeaderMap) -> Self {
+        let fields = headers.iter().map(|(name, value)| {
+            let padded = if is_padded(value.as_bytes()) {
+                Self::PADDED
+            } else {
+                Self::default()
+            };
+            of_name(name.as_str()).or(padded)
+        });
+        Self(fields.fold(0, |all, one| all | one.0))
     }
 
     /// Whether any of these is there.
@@ -85,6 +101,10 @@ fn of_name(name: &str) -> Present {
     }
 }
 
+fn is_padded(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
 fn has_sign(name: &str) -> bool {
     let is_sign = |byte: u8| !byte.is_ascii_alphanumeric() && byte != b'-';
     name.bytes().any(is_sign)
@@ -118,6 +138,26 @@ mod tests {
             headers.insert("accept-encoding", HeaderValue::from_static("br"));
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
             assert_eq!(Present::of(&headers), seen, "{name}");
+        }
+    }
+
+    #[test]
+    fn blanks_around_a_value_are_seen() {
+        for (value, is_padded) in [
+            ("", false),
+            ("a b", false),
+            (" a", true),
+            ("a ", true),
+            ("\ta", true),
+            ("a\t", true),
+            (" ", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in ["first", value, "last"] {
+                headers.append("accept", HeaderValue::from_static(value));
+            }
+            let present = Present::of_http2(&headers);
+            assert_eq!(present.any(Present::PADDED), is_padded, "{value:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, UPGRADE};
 use http::response::Parts;
-use http::{HeaderValue, Response, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::hop;
 use super::present::Present;
@@ -31,6 +31,9 @@ pub(crate) fn rewrite(
     date: impl FnOnce() -> HeaderValue,
 ) -> bool {
     let is_countable = hop::strip_response(&mut parts.headers, present);
+    if present.any(Present::CONTENT_LENGTH) && has_no_length(parts.status) {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     parts.version = finish.version;
     if !present.any(Present::DATE) {
         parts.headers.insert(DATE, date());
@@ -43,6 +46,11 @@ pub(crate) fn rewrite(
         close(parts);
     }
     is_countable
+}
+
+/// Of the answers without content, those that must not name a length either (RFC 9110 §8.6).
+fn has_no_length(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
 /// An answer of our own: the reason in words and by name, so that a user can look it up, but no address of an endpoint.

@@ -1,14 +1,14 @@
 //! Requests whose bytes could be read in two ways: refused, and never a second request made out of them.
 
-use crate::harness::client::Client;
-use crate::harness::endpoint::echo;
+use crate::harness::client::{Client, get};
+use crate::harness::endpoint::{answering, echo};
 use crate::harness::{config, proxy, run, table_of};
 
 /// Appended to every case: what a smuggler wants to get through.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 /// Name, bytes with `{host}` for a good Host field, status.
-const UNCLEAR: [(&str, &str, u16); 26] = [
+const UNCLEAR: [(&str, &str, u16); 27] = [
     ("no host", "GET / HTTP/1.1\r\n\r\n", 400),
     ("two hosts", "GET / HTTP/1.1\r\n{host}{host}\r\n", 400),
     ("empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
@@ -34,6 +34,7 @@ const UNCLEAR: [(&str, &str, u16); 26] = [
         "GET ftp://a.example/ HTTP/1.1\r\n{host}\r\n",
         400,
     ),
+    ("all of a server", "GET * HTTP/1.1\r\n{host}\r\n", 400),
     (
         "CONNECT",
         "CONNECT a.example:443 HTTP/1.1\r\n{host}\r\n",
@@ -152,7 +153,6 @@ fn a_length_beside_chunks_is_removed_and_the_connection_ends_after_the_answer() 
 
 #[test]
 fn a_chunked_response_with_a_length_reaches_the_client_with_one_framing() {
-    use crate::harness::endpoint::answering;
     run(async {
         let endpoint = answering(
             "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -173,7 +173,6 @@ fn a_chunked_response_with_a_length_reaches_the_client_with_one_framing() {
 
 #[test]
 fn a_repeated_length_of_a_response_reaches_the_client_once() {
-    use crate::harness::endpoint::answering;
     run(async {
         for lengths in [
             "content-length: 5, 5\r\n",
@@ -239,5 +238,64 @@ fn pipelined_requests_are_answered_in_order() {
             );
         }
         assert_eq!(endpoint.connections(), 1);
+    });
+}
+
+#[test]
+fn options_may_ask_for_all_of_a_server() {
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let request = "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n";
+        assert_eq!(get(proxy.http, request).await.status, 200);
+        assert_eq!(endpoint.lines(), ["OPTIONS * HTTP/1.1"]);
+    });
+}
+
+#[test]
+fn every_line_of_an_expectation_counts() {
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        for (lines, status) in [
+            ("Expect: 100-continue\r\nExpect: foo\r\n", 417),
+            ("Expect: foo\r\nExpect: 100-continue\r\n", 417),
+            ("Expect: 100-continue, foo\r\n", 417),
+        ] {
+            let request = format!(
+                "POST /s HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n{lines}Content-Length: 3\r\n\r\nabc"
+            );
+            assert_eq!(get(proxy.http, &request).await.status, status, "{lines}");
+        }
+        assert_eq!(endpoint.lines(), [""; 0]);
+    });
+}
+
+#[test]
+fn chunks_that_stay_in_a_response_never_reach_the_client() {
+    run(async {
+        for (lines, status, text) in [
+            ("Transfer-Encoding: chunked\r\n", 200, "hello"),
+            ("Transfer-Encoding: identity, chunked\r\n", 200, "hello"),
+            ("Transfer-Encoding: chunked, identity\r\n", 502, ""),
+            ("Transfer-Encoding: chunked, chunked\r\n", 502, ""),
+            ("Transfer-Encoding: chunked,\r\n", 502, ""),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                502,
+                "",
+            ),
+            ("Transfer-Encoding: gzip, chunked\r\n", 502, ""),
+            ("Transfer-Encoding: chunked\u{e9}\r\n", 502, ""),
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\n{lines}\r\n5\r\nhello\r\n0\r\n\r\n");
+            let endpoint = answering(answer.leak()).await;
+            let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+            let response = get(proxy.http, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+            assert_eq!(response.status, status, "{lines}");
+            assert!(status != 200 || response.text() == text, "{response:?}");
+            let refused = proxy.errors("upstream_protocol") > 0.5;
+            assert_eq!(refused, status == 502, "{lines}");
+        }
     });
 }

@@ -242,6 +242,20 @@ fn authority_and_host_must_agree_and_paths_be_clear() {
 }
 
 #[test]
+fn an_answer_that_can_have_no_content_names_no_length() {
+    run(async {
+        let answer = "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n";
+        let endpoint = crate::harness::endpoint::answering(answer).await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let mut sender = connect(proxy.http).await;
+        let asked = request("/").body(empty()).expect("a request");
+        let response = sender.send_request(asked).await.expect("a response");
+        assert_eq!(response.status(), 204);
+        assert_eq!(response.headers().get("content-length"), None);
+    });
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_on_http2() {
     run(async {
         let endpoint = echo().await;

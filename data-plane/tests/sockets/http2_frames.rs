@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::harness::client::Client;
 use crate::harness::endpoint::{Peer, answering, echo, scripted};
-use crate::harness::frames::{DATA, HEADERS, PING, RST_STREAM, connect, frame, next, request};
+use crate::harness::frames::{
+    DATA, HEADERS, PING, RST_STREAM, connect, fields_of, frame, next, read, request,
+};
 use crate::harness::{config, proxy, run, table_of, until};
 
 const OPEN: &str = "tiergate_client_connections_open";
@@ -133,5 +135,57 @@ fn a_stream_that_is_reset_or_lost_leaves_nothing_behind() {
                 proxy.until(OPEN, 0.0).await;
             }
         }
+    });
+}
+
+#[test]
+fn a_head_that_no_request_may_have_is_refused() {
+    const PATH: (&str, &str) = (":path", "/");
+    const GET: (&str, &str) = (":method", "GET");
+    const HOST: (&str, &str) = (":authority", "a.example");
+    const HTTP: (&str, &str) = (":scheme", "http");
+    // Of HPACK's own table.
+    const STATUS_200: u8 = 0x88;
+    const STATUS_400: u8 = 0x8c;
+    run(async {
+        let endpoint = echo().await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        for (head, status) in [
+            ([GET, HTTP, HOST, PATH, ("x", "a b")], STATUS_200),
+            ([GET, HTTP, HOST, PATH, ("x", "")], STATUS_200),
+            ([GET, HTTP, HOST, PATH, ("x", " a")], STATUS_400),
+            ([GET, HTTP, HOST, PATH, ("x", "a ")], STATUS_400),
+            ([GET, HTTP, HOST, PATH, ("x", "a\t")], STATUS_400),
+            (
+                [GET, (":scheme", "ftp"), HOST, PATH, ("x", "a")],
+                STATUS_400,
+            ),
+            (
+                [GET, (":scheme", "https"), HOST, PATH, ("x", "a")],
+                STATUS_200,
+            ),
+            ([GET, HTTP, HOST, (":path", "*"), ("x", "a")], STATUS_400),
+            (
+                [
+                    (":method", "OPTIONS"),
+                    HTTP,
+                    HOST,
+                    (":path", "*"),
+                    ("x", "a"),
+                ],
+                STATUS_200,
+            ),
+        ] {
+            let mut client = connect(proxy.http, 65_535).await;
+            client.send(fields_of(1, true, &head)).await;
+            let answer = loop {
+                let frame = read(&mut client).await.expect("an answer");
+                if frame.kind == HEADERS {
+                    break frame;
+                }
+            };
+            assert_eq!(answer.payload[0], status, "{head:?}");
+        }
+        assert_eq!(endpoint.lines().len(), 4);
     });
 }

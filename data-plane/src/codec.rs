@@ -12,6 +12,7 @@
 //! - What is no HTTP is refused when the head ends, at the latest.
 //! - A body that was not ended by its framing fails.
 //! - An endpoint that answers and closes while a request is still written to it is heard.
+//! - An endpoint that sends interim heads (1xx) and no answer leaves others their turn, and is an error after some of them.
 //! - A request of which nothing was written is handed back, and of any other that got no response the fields.
 
 mod hyper_codec;

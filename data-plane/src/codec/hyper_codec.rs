@@ -2,6 +2,7 @@
 
 mod client;
 mod endpoint_io;
+mod interim;
 mod server;
 mod wakeup;
 

@@ -19,6 +19,7 @@ mod http2;
 mod http2_endpoints;
 mod http2_frames;
 mod http2_streams;
+mod interim;
 mod limits;
 mod limits_descriptors;
 mod limits_stalled;

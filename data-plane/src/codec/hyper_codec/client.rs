@@ -13,17 +13,17 @@ use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 use tokio::task::coop::{has_budget_remaining, unconstrained};
 
-use super::endpoint_io::{EndpointIo, WrittenHead};
+use super::endpoint_io::{EndpointIo, Exchange};
 use super::wakeup::Wakeup;
 use super::{FIELDS_MAX, HyperIncoming};
-use crate::codec::{Client, HeadLimits, Left, Outgoing, SendError, Stream};
+use crate::codec::{Client, CodecError, HeadLimits, Kind, Left, Outgoing, SendError, Stream};
 
 /// A connection with its state machine.
 pub(crate) struct HyperClient<S: Stream, B: Outgoing> {
     sender: SendRequest<B>,
     driver: Driver<S, B>,
     wakeup: Wakeup,
-    head: Rc<WrittenHead>,
+    exchange: Rc<Exchange>,
 }
 
 enum Driver<S: Stream, B: Outgoing> {
@@ -49,14 +49,14 @@ impl<S: Stream, B: Outgoing> HyperClient<S, B> {
         if limits.fields_max != FIELDS_MAX {
             builder.max_headers(limits.fields_max);
         }
-        let head = Rc::new(WrittenHead::default());
-        let io = EndpointIo::new(stream, head.clone());
+        let exchange = Rc::new(Exchange::new(limits.bytes_max));
+        let io = EndpointIo::new(stream, exchange.clone());
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         Ok(Self {
             sender,
             driver: Driver::Held(Box::new(connection)),
             wakeup: Wakeup::default(),
-            head,
+            exchange,
         })
     }
 }
@@ -72,9 +72,9 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
             sender,
             driver,
             wakeup,
-            head,
+            exchange,
         } = self;
-        head.begin(!request.body().is_end_stream());
+        exchange.begin(!request.body().is_end_stream());
         // Now, and not in the future below, which would have room for the request and move it.
         let response = sender.try_send_request(request);
         async move {
@@ -89,14 +89,16 @@ impl<S: Stream, B: Outgoing> Client<S, B> for HyperClient<S, B> {
                 }
                 polled
             });
-            match answered.await {
+            let answered = answered.await;
+            exchange.answered();
+            match answered {
                 Ok(response) => Ok(response.map(HyperIncoming)),
                 Err(mut failed) => {
-                    let written = || head.fields().map(Box::new).map(Left::Fields);
+                    let written = || exchange.fields().map(Box::new).map(Left::Fields);
                     let unsent = failed.take_message().map(Box::new).map(Left::Request);
                     Err(SendError {
                         left: unsent.or_else(written).unwrap_or(Left::Nothing),
-                        error: failed.into_error().into(),
+                        error: exchange.error(failed.into_error()),
                     })
                 }
             }
@@ -181,6 +183,21 @@ fn poll_quietly<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
         return future.as_mut().poll(cx);
     }
     pin!(unconstrained(future)).poll(cx)
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Why it failed.
+    fn error(&self, error: hyper::Error) -> CodecError {
+        if self.is_too_much() {
+            return CodecError {
+                kind: Kind::TooLarge,
+                source: "interim heads (1xx) without end, and no answer".into(),
+            };
+        }
+        error.into()
+    }
 }
 
 // === impl Driver ===

@@ -5,7 +5,8 @@
 //! what is read decides: an answer, or the end of the connection. It takes no further request: its reads end.
 //!
 //! It also keeps the head of the request that is being sent, for a second try: hyper takes a request whole and encodes it at
-//! once, so the first write has all of the head, and to keep those bytes costs less than any other copy.
+//! once, so the first write has all of the head, and to keep those bytes costs less than any other copy. And it asks
+//! `interim` before each read, as hyper's reads pass nobody else.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -16,31 +17,33 @@ use std::task::{Context, Poll, ready};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::interim::{Awaited, Instead};
 use crate::head::fields;
 
 /// An endpoint's stream.
 pub(super) struct EndpointIo<S> {
     stream: S,
-    head: Rc<WrittenHead>,
+    exchange: Rc<Exchange>,
     /// The endpoint takes nothing more.
     is_deaf: bool,
 }
 
-/// The head of the last request of a connection, as it was written. Its room is used again for the next one.
-#[derive(Default)]
-pub(super) struct WrittenHead {
-    is_awaited: Cell<bool>,
-    bytes: RefCell<Vec<u8>>,
+/// The last request of a connection.
+pub(super) struct Exchange {
+    is_head_awaited: Cell<bool>,
+    /// Its head as it was written. The room is used again for the next one.
+    head: RefCell<Vec<u8>>,
+    answer: Awaited,
 }
 
 // === impl EndpointIo ===
 
 impl<S> EndpointIo<S> {
-    pub(super) fn new(stream: S, head: Rc<WrittenHead>) -> Self {
+    pub(super) fn new(stream: S, exchange: Rc<Exchange>) -> Self {
         let is_deaf = false;
         Self {
             stream,
-            head,
+            exchange,
             is_deaf,
         }
     }
@@ -51,8 +54,8 @@ impl<S> EndpointIo<S> {
 
     /// Notes what hyper writes, whether the endpoint takes it or not.
     fn note(&self, slices: &[io::IoSlice<'_>]) {
-        if self.head.is_awaited.replace(false) {
-            let mut head = self.head.bytes.borrow_mut();
+        if self.exchange.is_head_awaited.replace(false) {
+            let mut head = self.exchange.head.borrow_mut();
             for slice in slices {
                 head.extend_from_slice(slice);
             }
@@ -78,18 +81,38 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-// === impl WrittenHead ===
+// === impl Exchange ===
 
-impl WrittenHead {
-    /// A request is to be sent. One with a body is not kept: none of those is sent a second time.
+impl Exchange {
+    /// For answers whose heads have so many bytes at the most.
+    pub(super) fn new(head_bytes_max: usize) -> Self {
+        Self {
+            is_head_awaited: Cell::new(false),
+            head: RefCell::default(),
+            answer: Awaited::new(head_bytes_max),
+        }
+    }
+
+    /// A request is to be sent. The head of one with a body is not kept: none of those is sent a second time.
     pub(super) fn begin(&self, has_body: bool) {
-        self.bytes.borrow_mut().clear();
-        self.is_awaited.set(!has_body);
+        self.head.borrow_mut().clear();
+        self.is_head_awaited.set(!has_body);
+        self.answer.begin();
+    }
+
+    /// The head of its answer is there, or an error.
+    pub(super) fn answered(&self) {
+        self.answer.end();
+    }
+
+    /// Whether the endpoint sent too much before its answer.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.answer.is_too_much()
     }
 
     /// The fields of the request, if its head was written.
     pub(super) fn fields(&self) -> Option<HeaderMap> {
-        fields::of_head(&self.bytes.borrow())
+        fields::of_head(&self.head.borrow())
     }
 }
 
@@ -99,7 +122,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for EndpointIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        match self.exchange.answer.instead() {
+            Some(Instead::Yield) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Instead::GiveUp) => return Poll::Ready(Err(ErrorKind::InvalidData.into())),
+            None => {}
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match polled {
+            Poll::Ready(_) => self.exchange.answer.read(buffer.filled().len() - before),
+            Poll::Pending => self.exchange.answer.waits(),
+        }
+        polled
     }
 }
 

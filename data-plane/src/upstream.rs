@@ -57,6 +57,9 @@ pub enum UpstreamError {
     /// The endpoint sent more than the head of a response may have.
     #[error("the head of the response is larger than allowed")]
     ResponseHeadTooLarge,
+    /// On an HTTP/2 connection, instead of an answer.
+    #[error("interim heads (1xx) without end, and no answer")]
+    Interim,
 }
 
 /// Why no response came.
@@ -211,6 +214,7 @@ impl UpstreamError {
             Self::Http2(error) => error.is_library(),
             Self::RequestHeadTooLarge => false,
             Self::ResponseHeadTooLarge => true,
+            Self::Interim => true,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: a fresh stream. Out: a [`Link`] once the endpoint has sent its SETTINGS, so that no request goes to one that speaks
 //! no HTTP/2, nor more at a time than it takes. `exchange` sends a request, `driver` is the task, which also finds out that
-//! the endpoint is gone.
+//! the endpoint is gone. `interim` bounds what it sends before its answers.
 //!
 //! This uses the `h2` crate and not hyper's client over it: with that one a request passes two more tasks, and neither
 //! what the endpoint allows nor whether it has processed a request is to be seen.
@@ -10,6 +10,7 @@
 mod driver;
 mod exchange;
 mod heads;
+mod interim;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,6 +31,7 @@ use crate::alarm::Alarm;
 use crate::metrics::OpenUpstream;
 use driver::{CountedIo, Driver, Read};
 use exchange::Uploading;
+use interim::Room;
 
 /// Requests at a time on one connection, whatever the endpoint allows.
 const STREAMS_MAX: usize = 128;
@@ -71,6 +73,7 @@ pub(super) struct Load {
     /// Of requests that have ended, for the next ones.
     alarms: RefCell<Vec<Alarm>>,
     links: RefCell<Weak<Links>>,
+    room: Rc<Room>,
 }
 
 /// One request's share of a connection.
@@ -125,7 +128,8 @@ impl Link {
         open: OpenUpstream,
         silence_max: Option<Duration>,
     ) -> Result<Rc<Self>, HandshakeError> {
-        let io = CountedIo::new(stream);
+        let room = Rc::<Room>::default();
+        let io = CountedIo::new(stream, room.clone());
         let read = io.read();
         let handshake = Builder::new()
             // None until the endpoint has said how many.
@@ -146,6 +150,7 @@ impl Link {
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),
             links: RefCell::default(),
+            room,
         });
         let mut driver = Driver::new(connection, read.clone(), load.clone());
         let settings = driver.settings(&sender);
@@ -192,6 +197,7 @@ impl Link {
     pub(super) fn share(self: &Rc<Self>) -> Http2 {
         let streams = self.load.streams.get();
         self.load.streams.set(streams + 1);
+        self.load.room.grow();
         let spare = self.senders.borrow_mut().pop();
         let sender = spare.unwrap_or_else(|| self.sender.borrow().clone());
         Http2 {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::Load;
 use super::heads::HeadsReader;
+use super::interim::{Frames, Instead, Room};
 use crate::alarm::Alarm;
 
 /// How often a connection that carries requests is looked at.
@@ -63,12 +64,13 @@ pub(super) struct Read {
     pub(super) heads_bytes_max: Cell<Option<usize>>,
 }
 
-/// A stream that counts what is read, and reads which heads the endpoint takes.
+/// A stream that counts what is read, reads which heads the endpoint takes, and is not read without end.
 pub(super) struct CountedIo<S> {
     stream: S,
     read: Rc<Read>,
     /// Until the first SETTINGS have come.
     heads: Option<HeadsReader>,
+    frames: Frames,
 }
 
 // === impl Driver ===
@@ -196,11 +198,12 @@ impl Load {
 // === impl CountedIo ===
 
 impl<S> CountedIo<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, room: Rc<Room>) -> Self {
         Self {
             stream,
             read: Rc::default(),
             heads: Some(HeadsReader::default()),
+            frames: Frames::new(room),
         }
     }
 
@@ -215,14 +218,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        match self.frames.instead() {
+            Some(Instead::Yield) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Instead::GiveUp) => {
+                let why = "interim heads (1xx) without end";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+            }
+            None => {}
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if polled.is_pending() {
+            self.frames.waits();
+            return Poll::Pending;
+        }
         let came = &buffer.filled()[before..];
         let bytes = self.read.bytes.get();
         if bytes == 0 {
             self.read.first_byte.set(came.first().copied());
         }
         self.read.bytes.set(bytes + came.len() as u64);
+        self.frames.read(came);
         if let Some(heads) = &mut self.heads
             && let Poll::Ready(said) = heads.feed(came)
         {
@@ -301,7 +320,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(100_000);
         let seen = Rc::new(Cell::new(0));
         tokio::task::spawn_local(silent_after(theirs, pings_answered, seen.clone()));
-        let io = CountedIo::new(ours);
+        let room = Rc::<Room>::default();
+        let io = CountedIo::new(ours, room.clone());
         let read = io.read();
         let handshake = h2::client::Builder::new()
             .initial_max_send_streams(0)
@@ -315,6 +335,7 @@ mod tests {
             used_at: Cell::new(Instant::now()),
             alarms: RefCell::default(),
             links: RefCell::default(),
+            room,
         });
         let asking = load.clone();
         let mut driver = Driver::new(connection, read, load);

@@ -8,12 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use h2::client::ResponseFuture;
 use h2::{Reason, SendStream};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::super::{Left, SendError, UpstreamError};
+use super::interim::INTERIM_MAX;
 use super::{Http2, REQUEST_HEAD_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::body::{Received, RequestBody};
 use crate::head::size;
@@ -29,6 +31,13 @@ struct Upload {
 
 /// A body that is sent by a task of its own, which ends with its owner.
 pub(super) struct Uploading(AbortHandle);
+
+/// A response on its way.
+struct Awaited {
+    response: ResponseFuture,
+    polls: u32,
+    interim: u32,
+}
 
 /// Why a body is not sent any further.
 enum Ended {
@@ -59,10 +68,13 @@ impl Http2 {
         let sender = self.sender.as_mut();
         let sender = sender.expect("only the end of a share takes it");
         let sent = sender.send_request(Request::from_parts(head, ()), !has_body);
-        let (mut response, stream) = match sent {
+        let (response, stream) = match sent {
             Ok(sent) => sent,
             // It was not even begun: something in the head, or a GOAWAY.
-            Err(error) => return Err(SendError::new(error, Left::Body(body))),
+            Err(error) => {
+                let (error, left) = (error.into(), Left::Body(body));
+                return Err(SendError { error, left });
+            }
         };
         let mut upload = Some(Upload {
             body,
@@ -71,18 +83,19 @@ impl Http2 {
             is_touched: false,
         });
         let mut is_sending = has_body;
+        let mut awaited = Awaited::new(response);
         let answered = poll_fn(|cx| {
             if is_sending && let Some(upload) = &mut upload {
                 match upload.poll(cx) {
                     Poll::Ready(Ended::Sent) => is_sending = false,
                     Poll::Ready(Ended::Failed) => {
                         upload.stream.send_reset(Reason::CANCEL);
-                        return Poll::Ready(Err(Reason::CANCEL.into()));
+                        return Poll::Ready(Err(h2::Error::from(Reason::CANCEL).into()));
                     }
                     Poll::Pending => {}
                 }
             }
-            Pin::new(&mut response).poll(cx)
+            awaited.poll(cx)
         })
         .await;
         match answered {
@@ -93,13 +106,14 @@ impl Http2 {
                 response_of(response)
             }
             Err(error) => {
+                if let (UpstreamError::Interim, Some(upload)) = (&error, &mut upload) {
+                    upload.stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+                }
                 let body = upload
                     .filter(|upload| !upload.is_touched && is_unprocessed(&error))
                     .map(|upload| upload.body);
-                Err(SendError::new(
-                    error,
-                    body.map_or(Left::Nothing, Left::Body),
-                ))
+                let left = body.map_or(Left::Nothing, Left::Body);
+                Err(SendError { error, left })
             }
         }
     }
@@ -118,17 +132,43 @@ fn response_of(response: Response<h2::RecvStream>) -> Result<Response<Received>,
 
 /// Whether the endpoint said so (RFC 9113 §8.7). The error of a GOAWAY comes only to the requests that it does not cover,
 /// and those that it covers get another one when the connection ends.
-fn is_unprocessed(error: &h2::Error) -> bool {
+fn is_unprocessed(error: &UpstreamError) -> bool {
+    let UpstreamError::Http2(error) = error else {
+        return false;
+    };
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     error.is_remote() && (is_refused || error.is_go_away())
 }
 
-// === impl SendError ===
+// === impl Awaited ===
 
-impl SendError {
-    fn new(error: h2::Error, left: Left) -> Self {
-        let error = UpstreamError::Http2(error);
-        Self { error, left }
+impl Awaited {
+    fn new(response: ResponseFuture) -> Self {
+        let (polls, interim) = (0, 0);
+        Self {
+            response,
+            polls,
+            interim,
+        }
+    }
+
+    /// The response, unless too many interim heads come before it. Those are looked for only when a wake-up has brought no
+    /// response: what that one brought goes uncounted, and an ordinary request has no such wake-up.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<h2::RecvStream>, UpstreamError>> {
+        self.polls = self.polls.saturating_add(1);
+        while self.polls > 2
+            && let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx)
+        {
+            self.interim += 1;
+            if self.interim > INTERIM_MAX {
+                return Poll::Ready(Err(UpstreamError::Interim));
+            }
+        }
+        let polled = Pin::new(&mut self.response).poll(cx);
+        polled.map_err(UpstreamError::Http2)
     }
 }
 

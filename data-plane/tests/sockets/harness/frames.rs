@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, Peer, scripted};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;

@@ -199,7 +199,7 @@ pub(crate) static REASONS: [Reason; 26] = [
         StatusCode::BAD_GATEWAY,
         Side::Upstream,
         "the application's answer is not the HTTP expected of it",
-        "Does the port speak TLS, or HTTP/2 without `appProtocol: kubernetes.io/h2c`, or not HTTP at all?",
+        "Does the port speak TLS, or HTTP/2 without `appProtocol: kubernetes.io/h2c`, or not HTTP at all? Does it send interim answers (1xx) without end?",
     ),
     unanswered(reason(
         "response_broken",

@@ -1,5 +1,7 @@
 //! `metadata`: what the server sets, what a client may change, when an object is gone.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -210,20 +212,25 @@ pub(crate) fn keep_system_fields(old: &Value, object: &mut Value) {
 
 /// Whether two objects differ outside `ignored` fields; with `labels_count` also in labels and annotations.
 pub(crate) fn differs(old: &Value, new: &Value, ignored: &[&str], labels_count: bool) -> bool {
-    let rest = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.retain(|name, value| !ignored.contains(&name.as_str()) && !value.is_null());
-        }
-        object
-    };
-    if rest(old) != rest(new) {
+    if rest(old, ignored) != rest(new, ignored) {
         return true;
     }
     labels_count
         && ["labels", "annotations", "ownerReferences", "finalizers"]
             .iter()
             .any(|field| old["metadata"].get(field) != new["metadata"].get(field))
+}
+
+/// The fields of a value without `ignored` ones and null ones; the value itself when it has no fields.
+fn rest<'a>(
+    value: &'a Value,
+    ignored: &[&str],
+) -> Result<BTreeMap<&'a String, &'a Value>, &'a Value> {
+    let fields = value.as_object().ok_or(value)?;
+    let rest = fields
+        .iter()
+        .filter(|(name, value)| !ignored.contains(&name.as_str()) && !value.is_null());
+    Ok(rest.collect())
 }
 
 /// Whether a write changes nothing, whatever it did to the times in the managed fields.

@@ -159,16 +159,7 @@ impl<'a> Typed<'a> {
     /// How `after` differs from `before`.
     pub(super) fn changes(self, before: Option<&Value>, after: Option<&Value>) -> Changes {
         let mut changes = Changes::default();
-        let parts = |value: Option<&Value>| {
-            value.and_then(|value| {
-                if value.is_null() && !matches!(self.whole(), Whole::Atomic) {
-                    Some(BTreeMap::new())
-                } else {
-                    self.parts(value).map(owned)
-                }
-            })
-        };
-        match (parts(before), parts(after)) {
+        match (self.parts_to_compare(before), self.parts_to_compare(after)) {
             (Some(old), Some(new)) => self.compare(&old, &new, &mut changes),
             (None, Some(new)) if before.is_none() => {
                 changes.added.is_member = true;
@@ -188,17 +179,26 @@ impl<'a> Typed<'a> {
         changes
     }
 
+    /// The parts of a value that is compared; null is a whole without parts, unless it is one thing.
+    fn parts_to_compare(self, value: Option<&Value>) -> Option<BTreeMap<String, (Self, &Value)>> {
+        let value = value?;
+        if value.is_null() && !matches!(self.whole(), Whole::Atomic) {
+            return Some(BTreeMap::new());
+        }
+        self.parts(value)
+    }
+
     fn compare(
         self,
-        old: &BTreeMap<String, (Self, Value)>,
-        new: &BTreeMap<String, (Self, Value)>,
+        old: &BTreeMap<String, (Self, &Value)>,
+        new: &BTreeMap<String, (Self, &Value)>,
         changes: &mut Changes,
     ) {
-        for (step, (typed, value)) in old {
-            let after = new.get(step).map(|(_, value)| value);
+        for (step, &(typed, value)) in old {
+            let after = new.get(step).map(|&(_, value)| value);
             changes.insert(step, typed.changes(Some(value), after));
         }
-        for (step, (typed, value)) in new.iter().filter(|(step, _)| !old.contains_key(*step)) {
+        for (step, &(typed, value)) in new.iter().filter(|(step, _)| !old.contains_key(*step)) {
             changes.insert(step, typed.changes(None, Some(value)));
         }
     }
@@ -240,13 +240,6 @@ impl<'a> Typed<'a> {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         }
     }
-}
-
-fn owned<'a>(parts: BTreeMap<String, (Typed<'a>, &Value)>) -> BTreeMap<String, (Typed<'a>, Value)> {
-    parts
-        .into_iter()
-        .map(|(step, (typed, value))| (step, (typed, value.clone())))
-        .collect()
 }
 
 fn whole_by_schema(schema: &Value) -> Whole<'_> {

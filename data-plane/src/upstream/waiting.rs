@@ -2,8 +2,8 @@
 //!
 //! In: connections that were given back. Out: the one that was given back last, so that the rest can grow old and be closed. One is
 //! dropped when it has been idle too long, when there are too many, and when its endpoint closed it or sent what nobody
-//! asked for. One that has waited for a while is kept without its codec, whose buffers are twenty times as large as all the
-//! rest of it, and gets another one when it is taken.
+//! asked for. One that has waited for a while is kept without its codec, whose buffers are most of it, and gets another
+//! one when it is taken.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 """
 import json, unittest, unittest.mock, xml.dom.minidom
 
-import bars, contract, controller, figures, generators, message, objects, plot, probe, record, report, stolen, workloads
+import bars, contract, controller, figures, generators, message, objects, plot, probe, record, report, stolen, throughput, workloads
 from peers import haproxy
 from processes import Failure
 
@@ -172,6 +172,16 @@ class Reports(unittest.TestCase):
         self.assertEqual(record.between(page, "new"), f"before\n{record.BEGIN}\n\nnew\n{record.END}\nafter\n")
         with self.assertRaises(ValueError):
             record.between("no marks", "new")
+
+
+class Throughput(unittest.TestCase):
+    def test_a_round_without_an_answer_is_measured_again_twice_as_long(self):
+        # from which length on something is answered, what failed before: the lengths that were measured
+        cases = ((1, 0, [1]), (2, 0, [1, 2]), (16, 0, [1, 2, 4, 8, 16]), (99, 0, [1, 2, 4, 8, 16]), (99, 3, [1]))
+        for enough, failed, lengths in cases:
+            asked = []
+            said, _ = throughput.answered(1, lambda seconds: (asked.append(seconds) or {"requests": 7 * (seconds >= enough), "failed": failed}, 1))
+            self.assertEqual((asked, said["requests"] > 0), (lengths, enough <= lengths[-1]), enough)
 
 
 class Contract(unittest.TestCase):

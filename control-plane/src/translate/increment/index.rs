@@ -3,7 +3,6 @@
 //! In: Ingresses that came, went or differ. Out: for a host, a Service or a Secret, those that name it, without looking at others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
@@ -23,7 +22,8 @@ pub(super) struct Index {
     /// How many of them each namespace has.
     namespaces: BTreeMap<String, usize>,
     hosts: BTreeSet<(HostPattern, Arc<ObjectName>)>,
-    backends: BTreeSet<(BackendName, Arc<ObjectName>)>,
+    /// A port of a Service is named by many, and its name is kept once.
+    backends: BTreeMap<BackendName, BTreeSet<Arc<ObjectName>>>,
     secrets: BTreeSet<(ObjectName, Arc<ObjectName>)>,
 }
 
@@ -73,9 +73,12 @@ impl Index {
         let names = names(id, now);
         let with_id = |host: HostPattern| (host, Arc::clone(id));
         self.hosts.extend(names.hosts.into_iter().map(with_id));
-        let with_id = |backend: BackendName| (backend, Arc::clone(id));
-        self.backends
-            .extend(names.backends.into_iter().map(with_id));
+        for backend in names.backends {
+            self.backends
+                .entry(backend)
+                .or_default()
+                .insert(Arc::clone(id));
+        }
         let with_id = |secret: ObjectName| (secret, Arc::clone(id));
         self.secrets.extend(names.secrets.into_iter().map(with_id));
         self.ours.insert(Arc::clone(id), Arc::clone(now));
@@ -100,13 +103,18 @@ impl Index {
             self.secrets.remove(&(secret, Arc::clone(id)));
         }
         for backend in &names.backends {
-            self.backends.remove(&(backend.clone(), Arc::clone(id)));
+            if let Some(ingresses) = self.backends.get_mut(backend) {
+                ingresses.remove(id);
+                if ingresses.is_empty() {
+                    self.backends.remove(backend);
+                }
+            }
         }
         names.backends
     }
 
     pub(super) fn is_named(&self, backend: &BackendName) -> bool {
-        following(&self.backends, backend).next().is_some()
+        self.backends.contains_key(backend)
     }
 
     pub(super) fn who_names_host(
@@ -117,11 +125,10 @@ impl Index {
     }
 
     pub(super) fn who_names_service(&self, service: &ObjectName) -> Vec<Arc<ObjectName>> {
-        let first = backend_of(service, "");
-        self.backends
-            .range((first, Arc::default())..)
-            .take_while(|(name, _)| is_of(name, service))
-            .map(|(_, ingress)| Arc::clone(ingress))
+        let ports = self.ports_of(service);
+        ports
+            .flat_map(|(_, ingresses)| ingresses)
+            .cloned()
             .collect()
     }
 
@@ -131,17 +138,19 @@ impl Index {
 
     /// The names of a Service's ports, each once, however many Ingresses name it.
     pub(super) fn names_of(&self, service: &ObjectName) -> Vec<BackendName> {
-        let mut names = Vec::new();
-        let mut from = Bound::Included((backend_of(service, ""), Arc::default()));
-        while let Some((name, _)) = self.backends.range((from, Bound::Unbounded)).next() {
-            if !is_of(name, service) {
-                break;
-            }
-            names.push(name.clone());
-            let next = backend_of(service, &format!("{}\0", name.port));
-            from = Bound::Included((next, Arc::default()));
-        }
-        names
+        let ports = self.ports_of(service);
+        ports.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn ports_of(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = (&BackendName, &BTreeSet<Arc<ObjectName>>)> {
+        let first = backend_of(service, "");
+        let ports = self.backends.range(first.clone()..);
+        ports.take_while(move |(name, _)| {
+            (&name.namespace, &name.service) == (&first.namespace, &first.service)
+        })
     }
 }
 
@@ -162,10 +171,6 @@ fn backend_of(service: &ObjectName, port: &str) -> BackendName {
         service: service.name.as_str().into(),
         port: port.into(),
     }
-}
-
-fn is_of(name: &BackendName, service: &ObjectName) -> bool {
-    *name.namespace == *service.namespace && *name.service == *service.name
 }
 
 /// What an Ingress names, as far as the translation of it gets there.

@@ -117,6 +117,16 @@ struct OurIngress<'a> {
 // === impl OurIngress ===
 
 impl OurIngress<'_> {
+    /// Who was there before, in words for the owner of this one. Objects of other namespaces are not named.
+    fn holder(&self, tenant: &Tenant, ingress: &str) -> String {
+        let holder = if *tenant == self.tenant {
+            format!("Ingress {tenant}/{ingress}")
+        } else {
+            "an Ingress of another namespace".to_owned()
+        };
+        format!("{holder}, which is older or comes first by name")
+    }
+
     fn condition(&self, field: impl Into<String>, reason: Reason, message: String) -> Condition {
         Condition {
             object: ObjectReference {

@@ -25,11 +25,16 @@ pub(super) struct Claims {
 /// Who was there before. To be read after the name of the host.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CertificateHolder {
-    /// Another Secret.
+    /// Another Secret of the same namespace.
     #[error(
         "has the certificate of Secret {0}, by an Ingress that is older or comes first by name"
     )]
     Secret(String),
+    /// A Secret of another namespace, which is not told: it is none of this one's business.
+    #[error(
+        "has a certificate of another namespace, by an Ingress that is older or comes first by name"
+    )]
+    Foreign,
     /// Another namespace named the host in its rules, and this one did not.
     #[error("is named by older rules of another namespace and by none of this one")]
     Rules,
@@ -84,9 +89,10 @@ impl Claims {
             Entry::Occupied(holder) if holder.get().1.fingerprint == certificate.fingerprint => {
                 Ok(())
             }
-            Entry::Occupied(holder) => {
+            Entry::Occupied(holder) if holder.get().0 == *tenant => {
                 Err(CertificateHolder::Secret(holder.get().1.secret.to_string()))
             }
+            Entry::Occupied(_) => Err(CertificateHolder::Foreign),
         }
     }
 }

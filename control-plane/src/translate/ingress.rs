@@ -102,10 +102,8 @@ fn claim_path(
         let message = format!("{shown} stands twice in this Ingress; the first is served");
         (Reason::DuplicatePath, message)
     } else {
-        let message = format!(
-            "{shown} is held by Ingress {tenant}/{}, which is older or comes first by name",
-            holder.ingress
-        );
+        let holder = our.holder(&tenant, &holder.ingress);
+        let message = format!("{shown} is held by {holder}");
         (Reason::PathConflict, message)
     };
     conditions.push(our.condition(format!("{field}.path"), reason, message));
@@ -131,10 +129,8 @@ fn claim_default(
         };
         let key = RouteKey { host, path: None };
         if let Err((tenant, holder)) = claims.route(key, &our.tenant, target.clone()) {
-            let message = format!(
-                "the default backend for {shown} is that of Ingress {tenant}/{}, which is older or comes first by name",
-                holder.ingress
-            );
+            let holder = our.holder(&tenant, &holder.ingress);
+            let message = format!("the default backend for {shown} is that of {holder}");
             conditions.push(our.condition(
                 "spec.defaultBackend",
                 Reason::DefaultBackendConflict,

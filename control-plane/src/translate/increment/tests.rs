@@ -16,6 +16,8 @@ use crate::objects::certificate::tests::pem;
 use crate::objects::{Change, Object};
 use crate::translate::translate;
 
+mod conflicts;
+
 const TENANTS: [&str; 2] = ["alpha", "beta"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const HOSTS: [&str; 6] = [

@@ -170,7 +170,9 @@ impl<N: Net> Port<N> {
         // Dropping the stream closes it: there is no place to say why.
         let Some(open) = open else { return };
         let is_tls = self.scheme == Scheme::Https;
-        let client = Client::new(peer, self.address, is_tls, config);
+        let mut recent = context.recent.borrow_mut();
+        let client = Client::new(peer, self.address, is_tls, config, &mut recent);
+        drop(recent);
         let connections = self.connections.clone();
         // Apart: a connection without TLS has no room for it.
         if is_tls {

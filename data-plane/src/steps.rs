@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::client::Client;
+use crate::client::{Client, Recent};
 use crate::codec::{Codec, HeadLimits, Http1, Server};
 use crate::config::{Config, Limits};
 use crate::error::ProxyError;
@@ -50,7 +50,7 @@ impl Steps {
     #[must_use]
     pub fn new(config: Config, peer: SocketAddr, local: SocketAddr) -> Self {
         Self {
-            client: Client::new(peer, local, false, &config),
+            client: Client::new(peer, local, false, &config, &mut Recent::default()),
             via: via::Entries::new(config.tier),
             config,
         }

@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 
 use crate::access_log::{Sampler, Switch};
 use crate::account::Unrouted;
+use crate::client::Recent;
 use crate::clock::DateCache;
 use crate::config::Config;
 use crate::drain;
@@ -65,6 +66,7 @@ pub(crate) struct Context<N: Net> {
     pub(crate) pool: Rc<Pool<N::Stream>>,
     pub(crate) rng: RefCell<SmallRng>,
     pub(crate) date: DateCache,
+    pub(crate) recent: RefCell<Recent>,
     pub(crate) sampler: Sampler,
     pub(crate) server: HeaderValue,
     pub(crate) via: via::Entries,
@@ -159,6 +161,7 @@ impl<N: Net> Worker<N> {
             pool: Rc::new(pool),
             rng: RefCell::new(rng),
             date: DateCache::default(),
+            recent: RefCell::default(),
             sampler: Sampler::default(),
             server: HeaderValue::from_static(shared.config.tier),
             via: via::Entries::new(shared.config.tier),

@@ -173,6 +173,7 @@ fn is_usable(id: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Recent;
     use crate::config::Config;
 
     const FORGED: [(&str, &str); 14] = [
@@ -198,7 +199,13 @@ mod tests {
             ..Config::new("tiergate-cluster")
         };
         let (peer, local) = ("[::ffff:10.0.0.7]:1", "127.0.0.1:8443");
-        let client = Client::new(peer.parse().unwrap(), local.parse().unwrap(), true, &config);
+        let client = Client::new(
+            peer.parse().unwrap(),
+            local.parse().unwrap(),
+            true,
+            &config,
+            &mut Recent::default(),
+        );
         let mut headers: HeaderMap = fields
             .iter()
             .map(|&(name, value)| {
@@ -292,6 +299,7 @@ mod tests {
             "127.0.0.1:80".parse().unwrap(),
             false,
             &config,
+            &mut Recent::default(),
         );
         let mut headers = HeaderMap::new();
         for (name, value) in fields {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tiergate_control_plane::translate::annotation;
 use tiergate_data_plane::error::{ProxyError, Side};
 use tiergate_tests::repository::{self, File, files};
 
@@ -290,6 +291,48 @@ fn reasons_page() -> String {
         );
     }
     page
+}
+
+/// What `docs/annotations.md` must be.
+fn annotations_page() -> String {
+    let mut page = String::from(
+        "# Annotations\n\
+         \n\
+         Made from the code by `UPDATE_EXPECT=1 cargo test -p tiergate-tests --test documents`; do not edit.\n\
+         \n\
+         For whoever comes from ingress-nginx: both tiers follow these annotations of an Ingress, whose names begin with\n\
+         `nginx.ingress.kubernetes.io/`. They are for the requests of that Ingress alone, whatever other Ingresses of the host say. With two\n\
+         tiers in a row each follows its own Ingress: what a namespace tier allows, the Ingress that leads there must allow as well.\n\
+         \n\
+         | annotation | values | what it does |\n\
+         | --- | --- | --- |\n",
+    );
+    for served in &annotation::SERVED {
+        page += &format!(
+            "| `{}` | {} | {} |\n",
+            served.name, served.values, served.meaning
+        );
+    }
+    page += "\n## What is not followed\n\n";
+    let guards: Vec<String> = annotation::GUARDS
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect();
+    page += &format!(
+        "Annotations that guard access close the rules of their Ingress: requests are answered with 503 (`route_closed`), because an\n\
+         application that stands open without its guard is worse. These are {} and all that begin with `auth-`. The condition is\n\
+         `GuardUnsupported`.\n\
+         \n\
+         Every other annotation with that prefix has no effect (condition `AnnotationUnsupported`), nor has one whose value makes no sense\n\
+         (`AnnotationInvalid`). Conditions are in the log, in `/debug/model`, in the metric `tiergate_config_conditions`, and in what `explain` prints.\n",
+        guards.join(", ")
+    );
+    page
+}
+
+#[test]
+fn the_page_of_annotations_says_what_the_code_says() {
+    expect_test::expect_file!["../docs/annotations.md"].assert_eq(&annotations_page());
 }
 
 /// With a capital at its start.

@@ -186,13 +186,61 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
     ]
 }
 
+/// The same for annotations.
+fn bad_annotations() -> Vec<(&'static str, String, u16, &'static str)> {
+    let annotated = |name: &str, annotation: &str, value: &str| {
+        let annotation = format!("nginx.ingress.kubernetes.io/{annotation}: \"{value}\"");
+        let named = format!("  name: {name}\n");
+        let with = format!("{named}  annotations:\n    {annotation}\n");
+        let plain = ingress(name, CLASS, &format!("{name}.example.test"), "web");
+        plain.replacen(&named, &with, 1)
+    };
+    let long = "9".repeat(100 * 1024);
+    let login = "https://login.example.test/";
+    [
+        ("guarded", "auth-url", login, 503, "GuardUnsupported"),
+        (
+            "sealed",
+            "backend-protocol",
+            "HTTPS",
+            503,
+            "AnnotationUnsupported",
+        ),
+        (
+            "misspelt",
+            "proxy-bodysize",
+            "8m",
+            200,
+            "AnnotationUnsupported",
+        ),
+        (
+            "sizeless",
+            "proxy-body-size",
+            "much",
+            200,
+            "AnnotationInvalid",
+        ),
+        (
+            "endless",
+            "proxy-read-timeout",
+            &long,
+            200,
+            "AnnotationInvalid",
+        ),
+    ]
+    .map(|(name, annotation, value, status, reason)| {
+        (name, annotated(name, annotation, value), status, reason)
+    })
+    .into()
+}
+
 #[test]
 fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
     let cluster = cluster();
     let kubectl = cluster.kubectl();
     let good = good_neighbour(&cluster, "bad-objects");
     cluster.allow_secrets("bad-objects");
-    for (name, yaml, status, reason) in bad_objects() {
+    for (name, yaml, status, reason) in bad_objects().into_iter().chain(bad_annotations()) {
         kubectl.apply("bad-objects", &yaml);
         cluster.until_condition("bad-objects", name, reason);
         cluster.until_status(&format!("{name}.example.test"), "/", status);

@@ -55,6 +55,7 @@ fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut T
         };
         let backend = add_backend(&target.backend, backend, builder);
         let route = builder.route(owner, backend);
+        builder.policy(route, model.policies.get(&target.ingress).cloned());
         let holder = match path {
             Some(path) => builder.path(host, path.kind(), path.path(), route),
             None => builder.default(host, route),

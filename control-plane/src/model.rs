@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::{BackendName, Certificate};
+use tiergate_data_plane::table::{BackendName, Certificate, Policy};
 
 use backend::Backend;
 use path::PathPattern;
@@ -39,6 +39,8 @@ pub struct TenantModel {
     pub routes: BTreeMap<RouteKey, RouteTarget>,
     /// The Service ports that the routes name.
     pub backends: BTreeMap<BackendName, Backend>,
+    /// What its Ingresses ask for beside; those that ask for nothing are not here.
+    pub policies: BTreeMap<Arc<str>, Arc<Policy>>,
     /// The certificates for its hosts. No two tenants have the same key.
     pub certificates: BTreeMap<HostPattern, Certificate>,
 }

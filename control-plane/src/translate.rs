@@ -5,6 +5,7 @@
 //! that its requests never fall to another rule; a rule whose host or path is wrong is left out. The result does not depend on
 //! the order of arrival: claims are judged oldest first, then by namespace and name.
 
+pub mod annotation;
 mod certificate;
 mod claim;
 pub mod condition;
@@ -84,6 +85,10 @@ fn part<'a>(
     // First, so that no number of Ingresses takes its place among those that are read.
     let default_certificate = certificate::default(scope, &mut secrets, &mut conditions);
     for our in &ingresses {
+        if let Some(policy) = annotation::policy(our, &mut conditions) {
+            let name = (our.tenant.clone(), our.name.name.as_str().into());
+            claims.policies.insert(name, Arc::new(policy));
+        }
         ingress::translate(our, &mut claims, &mut services, &mut conditions);
         // Not after all rules: a younger rule of another tenant must not take a certificate away.
         certificate::translate(our, &mut secrets, &mut claims, &mut conditions);
@@ -247,6 +252,11 @@ fn tenants(
                 .or_insert_with(|| backend.backend.clone());
         }
         model.routes.insert(key, target);
+    }
+    for ((tenant, ingress), policy) in claims.policies {
+        if let Some(model) = tenants.get_mut(&tenant) {
+            model.policies.insert(ingress, policy);
+        }
     }
     for (host, (tenant, certificate)) in claims.certificates {
         let model = tenants.entry(tenant).or_default();

@@ -9,9 +9,10 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
-use tiergate_data_plane::table::{Backend, Certificate, Endpoint, Protocol, Table};
+use tiergate_data_plane::table::{Backend, Certificate, Endpoint, Policy, Protocol, Table};
 
 use crate::objects::Objects;
 use crate::translate::Translation;
@@ -58,6 +59,24 @@ pub struct CertificateTwin {
     fingerprint: String,
 }
 
+/// What an Ingress asks for beside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyTwin {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_bytes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_closed: bool,
+}
+
 /// The objects as they are read, and what the API server does not give at present.
 #[must_use]
 pub fn objects(objects: &Objects, troubles: BTreeMap<String, String>) -> ObjectsTwin {
@@ -80,6 +99,13 @@ pub fn table(table: &Table, generation: u64) -> TableTwin {
 #[must_use]
 pub fn conditions(conditions: &[Condition]) -> Vec<ConditionTwin> {
     conditions.iter().map(ConditionTwin::from).collect()
+}
+
+fn shown(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "HTTP/1.1",
+        Protocol::H2c => "h2c",
+    }
 }
 
 /// The first bytes of a SHA-256, enough to tell two certificates apart.
@@ -109,10 +135,7 @@ impl From<&Condition> for ConditionTwin {
 impl BackendTwin {
     fn new(protocol: Protocol, endpoints: &[Endpoint]) -> Self {
         Self {
-            protocol: match protocol {
-                Protocol::Http1 => "HTTP/1.1",
-                Protocol::H2c => "h2c",
-            },
+            protocol: shown(protocol),
             endpoints: endpoints.iter().map(EndpointTwin::from).collect(),
         }
     }
@@ -121,6 +144,22 @@ impl BackendTwin {
 impl From<&Backend> for BackendTwin {
     fn from(backend: &Backend) -> Self {
         Self::new(backend.protocol, &backend.endpoints)
+    }
+}
+
+// === impl PolicyTwin ===
+
+impl From<&Policy> for PolicyTwin {
+    fn from(policy: &Policy) -> Self {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+        Self {
+            body_bytes_max: policy.body_bytes_max,
+            connect_seconds: seconds(policy.connect),
+            send_seconds: seconds(policy.send),
+            read_seconds: seconds(policy.read),
+            protocol: policy.protocol.map(shown),
+            is_closed: policy.is_closed,
+        }
     }
 }
 

@@ -77,6 +77,9 @@ pub enum ProxyError {
     /// No rule matches host and path, and there is no default backend.
     #[error("no rule matches the host and the path")]
     NoRoute,
+    /// The Ingress asks for something that is not supported and without which its requests must not be served.
+    #[error("the Ingress asks for what this tier cannot give")]
+    RouteClosed,
     /// The backend has no endpoint that takes requests.
     #[error("the backend has no ready endpoint")]
     NoEndpoints,
@@ -236,18 +239,19 @@ impl ProxyError {
             Self::LoopDetected => 11,
             Self::NotReady => 12,
             Self::NoRoute => 13,
-            Self::NoEndpoints => 14,
-            Self::ConnectFailed { .. } => 15,
-            Self::ConnectTimeout { .. } => 16,
-            Self::NoDescriptors { .. } => 17,
-            Self::ResponseTimeout { .. } => 18,
-            Self::UpstreamReset { .. } => 19,
-            Self::UpstreamProtocol { .. } => 20,
-            Self::ResponseBroken => 21,
-            Self::ResponseStalled => 22,
-            Self::ClientAborted => 23,
-            Self::ClientStalled => 24,
-            Self::DrainDeadline => 25,
+            Self::RouteClosed => 14,
+            Self::NoEndpoints => 15,
+            Self::ConnectFailed { .. } => 16,
+            Self::ConnectTimeout { .. } => 17,
+            Self::NoDescriptors { .. } => 18,
+            Self::ResponseTimeout { .. } => 19,
+            Self::UpstreamReset { .. } => 20,
+            Self::UpstreamProtocol { .. } => 21,
+            Self::ResponseBroken => 22,
+            Self::ResponseStalled => 23,
+            Self::ClientAborted => 24,
+            Self::ClientStalled => 25,
+            Self::DrainDeadline => 26,
         }
     }
 }

@@ -269,10 +269,8 @@ impl<N: Net> Session<N> {
         match ended {
             Ok(Ok(())) => match self.tunnel.take() {
                 Some(tunnel) => {
-                    let pause_max = self.context.shared.config.timeouts.response_body;
                     let pulse = self.pulse.clone();
-                    let carrying = tunnel.run(io, read, pulse, pause_max, &self.connections);
-                    carrying.await;
+                    tunnel.run(io, read, pulse, &self.connections).await;
                 }
                 None if self.is_last.get() && read.is_empty() => {
                     io.end(self.client.is_tls).await;

@@ -48,6 +48,8 @@ struct Answer<N: Net> {
     lease: Lease<N::Stream>,
     /// The protocol that the client asked to change to.
     upgrade: Option<HeaderValue>,
+    /// How long its body may pause.
+    pause_max: Duration,
 }
 
 /// Answers one request.
@@ -65,6 +67,7 @@ pub(crate) async fn serve<N: Net>(
     let mut account = Account::open(&session.context.unrouted, entry, session.begin());
     let answer = forward(&session, &snapshot, &mut account, &mut head, incoming).await;
     let finish = Finish {
+        server: &session.context.server,
         version,
         // Of a body that has not been read, hyper does not wait for the rest: the client must know.
         closes: account.busy().is_draining() || (has_body && !account.has_whole_body()),
@@ -95,13 +98,20 @@ async fn forward<N: Net>(
     admit::admit(parts, present, &config.limits, session.client.is_trusted)?;
     let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts)?;
-    let (owner, backend_id) = snapshot.route(found);
+    let (owner, backend_id, policy) = snapshot.route(found);
     account.routed(owner.on(session.context.lane));
     let backend = snapshot.table.backend(backend_id);
     note_route(account, snapshot, found);
+    if policy.is_closed {
+        return Err(ProxyError::RouteClosed);
+    }
+    let bytes_max = policy.body_bytes_max;
+    let bytes_max = bytes_max.unwrap_or(config.limits.body_bytes_max);
+    admit::admit_body(parts, present, bytes_max)?;
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let prepared = prepare::prepare(session, parts, present, host, backend.protocol, has_body)?;
+    let protocol = policy.protocol.unwrap_or(backend.protocol);
+    let prepared = prepare::prepare(session, parts, present, host, protocol, has_body)?;
     let (upgrade, protocol) = prepared;
     if let Some(entry) = account.entry() {
         entry.request_id = parts
@@ -110,20 +120,21 @@ async fn forward<N: Net>(
             .cloned();
     }
     let (mut body, upload) = if has_body {
-        let (limits, timeouts) = (&config.limits, &config.timeouts);
-        let (body, upload) = RequestBody::new(incoming, limits.body_bytes_max, timeouts.body_read);
+        let (body, upload) = RequestBody::new(incoming, bytes_max, config.timeouts.body_read);
         account.uploads(upload.clone());
         (body, Some(upload))
     } else {
         (RequestBody::empty(), None)
     };
     let position = snapshot.position(backend_id);
-    let sender = send::Sender::new(&session.context, backend, position, protocol, upload);
+    let to = (backend, policy);
+    let sender = send::Sender::new(&session.context, to, position, protocol, upload);
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
         response,
         lease,
         upgrade,
+        pause_max: policy.read.unwrap_or(config.timeouts.response_body),
     })
 }
 
@@ -145,12 +156,13 @@ fn deliver<N: Net>(
     session: &Rc<Session<N>>,
     mut account: Box<Account>,
     answer: Answer<N>,
-    finish: &Finish,
+    finish: &Finish<'_>,
 ) -> Response<ResponseBody<N::Stream>> {
     let Answer {
         response,
         lease,
         upgrade,
+        pause_max,
     } = answer;
     let (mut parts, incoming) = response.into_parts();
     let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -167,14 +179,17 @@ fn deliver<N: Net>(
             .or(upgrade);
         response::rewrite(&mut parts, present, protocol, finish, date);
         let owner = account.owner().clone();
-        session.goes_on_as(Tunnel { lease, owner });
+        session.goes_on_as(Tunnel {
+            lease,
+            owner,
+            pause_max,
+        });
         account.complete();
         return Response::from_parts(parts, ResponseBody::own("", account));
     }
     if !response::rewrite(&mut parts, present, None, finish, date) {
         return refuse_protocol(session, account, &lease, finish);
     }
-    let pause_max = session.context.shared.config.timeouts.response_body;
     let body = Forwarded::new(incoming, lease, account, pause_max);
     Response::from_parts(parts, ResponseBody::Forwarded(body))
 }
@@ -184,7 +199,7 @@ fn refuse_protocol<N: Net>(
     session: &Session<N>,
     account: Box<Account>,
     lease: &Lease<N::Stream>,
-    finish: &Finish,
+    finish: &Finish<'_>,
 ) -> Response<ResponseBody<N::Stream>> {
     let endpoint = lease.address();
     let source = None;
@@ -197,14 +212,13 @@ fn refuse<N: Net>(
     session: &Session<N>,
     mut account: Box<Account>,
     error: &ProxyError,
-    finish: &Finish,
+    finish: &Finish<'_>,
 ) -> Response<ResponseBody<N::Stream>> {
     let source = std::error::Error::source(error).map(tracing::field::display);
     tracing::debug!(reason = error.reason(), %error, source, "a request was not forwarded");
     account.refused(error);
     let date = session.context.date.value(account.busy().now());
-    response::of_error(error, &session.context.server, finish, date)
-        .map(|text| ResponseBody::own(text, account))
+    response::of_error(error, finish, date).map(|text| ResponseBody::own(text, account))
 }
 
 /// What the access log is to tell, if this request is one to log.

@@ -17,7 +17,7 @@ use arc_swap::cache::Cache;
 use crate::metrics::{Metrics, NO_OWNER, Overflow, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
 use crate::table::slots::Slots;
-use crate::table::{BackendId, BackendName, Endpoint, RouteId, RouteOwner, Table};
+use crate::table::{BackendId, BackendName, Endpoint, Policy, RouteId, RouteOwner, Table};
 
 /// A published table.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ struct Live {
 struct LiveRoute {
     handles: Arc<OwnerHandles>,
     backend: BackendId,
+    policy: Option<Arc<Policy>>,
 }
 
 /// What lives longer than one table, by name. Only publications look at it.
@@ -195,11 +196,12 @@ impl SnapshotCell {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Metric handles of the Ingress of this route, and where it leads.
-    pub(crate) fn route(&self, route: RouteId) -> (&OwnerHandles, BackendId) {
+    /// Metric handles of the Ingress of this route, where it leads, and what the Ingress asks for beside.
+    pub(crate) fn route(&self, route: RouteId) -> (&OwnerHandles, BackendId, &Policy) {
         let live = self.live.of_route.get(route.index());
         let live = live.expect("each route of the table has its handles");
-        (&live.handles, live.backend)
+        let policy = live.policy.as_deref().unwrap_or(Policy::NONE);
+        (&live.handles, live.backend, policy)
     }
 
     /// Round-robin position of this backend.
@@ -260,6 +262,7 @@ impl Names {
             let live_route = route.map(|route| LiveRoute {
                 handles: self.owner(&route.owner, metrics),
                 backend: route.backend,
+                policy: route.policy.clone(),
             });
             live.of_route.set(number, live_route);
         }

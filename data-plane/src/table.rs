@@ -15,12 +15,14 @@ use rustls::sign::CertifiedKey;
 mod builder;
 mod hosts;
 mod paths;
+mod policy;
 pub(crate) mod shards;
 pub(crate) mod slots;
 
 pub use builder::TableBuilder;
 pub use hosts::Hosts;
 pub use paths::HostPaths;
+pub use policy::Policy;
 pub use shards::HashKey;
 use slots::Slots;
 
@@ -60,6 +62,8 @@ pub struct Route {
     pub owner: RouteOwner,
     /// Where the requests go.
     pub backend: BackendId,
+    /// What the Ingress asks for beside. None: nothing.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// Name of a Service port.
@@ -238,22 +242,23 @@ impl Table {
     }
 }
 
+/// A route without its number.
+type NamedRoute<'t> = ((&'t RouteOwner, &'t BackendName), &'t Option<Arc<Policy>>);
+
 /// Equal tables serve the same: their numbers and what they share do not matter.
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
-        let routes = |table: &Self| {
+        fn routes(table: &Table) -> Vec<NamedRoute<'_>> {
             let routes = table.routes.iter();
-            let mut named: Vec<_> = routes
+            let mut named: Vec<NamedRoute<'_>> = routes
                 .map(|(_, route)| {
-                    (
-                        route.owner.clone(),
-                        table.backend(route.backend).name.clone(),
-                    )
+                    let backend = &table.backend(route.backend).name;
+                    ((&route.owner, backend), &route.policy)
                 })
                 .collect();
-            named.sort();
+            named.sort_by_key(|(name, _)| *name);
             named
-        };
+        }
         let backends = |table: &Self| -> BTreeMap<BackendName, Arc<Backend>> {
             let backends = table.backends.iter();
             backends

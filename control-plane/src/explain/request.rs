@@ -62,7 +62,9 @@ pub(super) fn answer(table: &Table, url: &str) -> Answer {
             answer.backend = Some(backend.name.to_string());
             let endpoints = backend.endpoints.iter();
             answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
-            if answer.endpoints.is_empty() {
+            if route.policy.as_ref().is_some_and(|policy| policy.is_closed) {
+                answer.answer = Some(own_answer(&ProxyError::RouteClosed));
+            } else if answer.endpoints.is_empty() {
                 answer.answer = Some(own_answer(&ProxyError::NoEndpoints));
             }
         }

@@ -10,6 +10,12 @@ use super::{Content, Object, name_of};
 /// The annotation that named the class before `spec.ingressClassName`.
 pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
+/// What begins the annotations that are read: ingress-nginx's.
+pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io/";
+
+/// Bytes of an annotation's value that are read. Of a longer one so much is kept that it is seen to be too long.
+pub const ANNOTATION_BYTES_MAX: usize = 4096;
+
 /// An Ingress: its class, its rules, and how old its claim on them is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingress {
@@ -17,6 +23,8 @@ pub struct Ingress {
     pub created: Option<Timestamp>,
     /// The class that the annotation [`CLASS_ANNOTATION`] names.
     pub class_annotation: Option<String>,
+    /// The annotations with [`ANNOTATION_PREFIX`], without it, by name.
+    pub annotations: Box<[(Box<str>, Box<str>)]>,
     /// All of its specification.
     pub spec: v1::IngressSpec,
 }
@@ -45,12 +53,17 @@ impl Ingress {
 impl From<v1::Ingress> for Object {
     fn from(ingress: v1::Ingress) -> Self {
         let name = name_of(&ingress.metadata);
+        let mut annotations = ingress.metadata.annotations.unwrap_or_default();
         let read = Ingress {
             created: ingress.metadata.creation_timestamp.map(|time| time.0),
-            class_annotation: ingress
-                .metadata
-                .annotations
-                .and_then(|mut annotations| annotations.remove(CLASS_ANNOTATION)),
+            class_annotation: annotations.remove(CLASS_ANNOTATION),
+            annotations: annotations
+                .iter()
+                .filter_map(|(name, value)| {
+                    let name = name.strip_prefix(ANNOTATION_PREFIX)?;
+                    Some((name.into(), bounded(value).into()))
+                })
+                .collect(),
             spec: compact(ingress.spec.unwrap_or_default()),
         };
         Self {
@@ -58,6 +71,13 @@ impl From<v1::Ingress> for Object {
             content: Content::Ingress(Arc::new(read)),
         }
     }
+}
+
+/// The part of a value that is kept.
+fn bounded(value: &str) -> &str {
+    // One character more than is allowed, so that it is seen.
+    let end = value.ceil_char_boundary(ANNOTATION_BYTES_MAX + 1);
+    &value[..end]
 }
 
 /// Gives back the room that decoding makes for more rules and paths than there are: of a small Ingress it is most.

@@ -4,9 +4,10 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::Certificate;
+use tiergate_data_plane::table::{Certificate, Policy};
 
 use crate::model::tenant::Tenant;
 use crate::model::{RouteKey, RouteTarget};
@@ -18,6 +19,8 @@ pub(super) struct Claims {
     pub(super) hosts: BTreeMap<HostPattern, BTreeSet<Tenant>>,
     /// Who holds a path.
     pub(super) routes: BTreeMap<RouteKey, (Tenant, RouteTarget)>,
+    /// What Ingresses ask for beside; not of those that ask for nothing.
+    pub(super) policies: BTreeMap<(Tenant, Arc<str>), Arc<Policy>>,
     /// Whose certificate a host has.
     pub(super) certificates: BTreeMap<HostPattern, (Tenant, Certificate)>,
 }

@@ -32,6 +32,10 @@ pub struct ObjectReference {
 /// Kinds of trouble. The list is closed: conditions, logs and metrics use these words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// The value of an annotation makes no sense.
+    AnnotationInvalid,
+    /// An annotation has no effect.
+    AnnotationUnsupported,
     /// A Service port asks for TLS to its pods.
     AppProtocolUnsupported,
     /// A rule names a resource in place of a Service.
@@ -46,6 +50,8 @@ pub enum Reason {
     DefaultBackendConflict,
     /// An Ingress names one path of one host twice.
     DuplicatePath,
+    /// An annotation asks for a guard that is not there.
+    GuardUnsupported,
     /// A rule names neither a Service with a port nor anything else.
     InvalidBackend,
     /// A slice holds an address or a port that cannot be connected to.
@@ -80,7 +86,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
+        Self::AnnotationInvalid,
+        Self::AnnotationUnsupported,
         Self::AppProtocolUnsupported,
         Self::BackendResourceUnsupported,
         Self::CertificateConflict,
@@ -88,6 +96,7 @@ impl Reason {
         Self::CertificateNameMismatch,
         Self::DefaultBackendConflict,
         Self::DuplicatePath,
+        Self::GuardUnsupported,
         Self::InvalidBackend,
         Self::InvalidEndpoint,
         Self::InvalidHost,
@@ -108,6 +117,8 @@ impl Reason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AnnotationInvalid => "AnnotationInvalid",
+            Self::AnnotationUnsupported => "AnnotationUnsupported",
             Self::AppProtocolUnsupported => "AppProtocolUnsupported",
             Self::BackendResourceUnsupported => "BackendResourceUnsupported",
             Self::CertificateConflict => "CertificateConflict",
@@ -115,6 +126,7 @@ impl Reason {
             Self::CertificateNameMismatch => "CertificateNameMismatch",
             Self::DefaultBackendConflict => "DefaultBackendConflict",
             Self::DuplicatePath => "DuplicatePath",
+            Self::GuardUnsupported => "GuardUnsupported",
             Self::InvalidBackend => "InvalidBackend",
             Self::InvalidEndpoint => "InvalidEndpoint",
             Self::InvalidHost => "InvalidHost",
@@ -136,6 +148,8 @@ impl Reason {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
+            Self::AnnotationInvalid => "The value of an annotation makes no sense.",
+            Self::AnnotationUnsupported => "An annotation is not supported and has no effect.",
             Self::AppProtocolUnsupported => "A Service port asks for TLS to its pods.",
             Self::BackendResourceUnsupported => "A rule names a resource in place of a Service.",
             Self::CertificateConflict => "A host has a certificate from elsewhere.",
@@ -145,6 +159,9 @@ impl Reason {
             }
             Self::DefaultBackendConflict => "An older Ingress has the default backend of a host.",
             Self::DuplicatePath => "An Ingress names one path of one host twice.",
+            Self::GuardUnsupported => {
+                "An annotation guards access in a way that is not supported: its rules are closed."
+            }
             Self::InvalidBackend => "A rule names neither a Service with a port nor anything else.",
             Self::InvalidEndpoint => {
                 "A slice holds an address or a port that cannot be connected to."

@@ -95,6 +95,7 @@ fn ingress() -> impl Strategy<Value = Content> {
                 Content::Ingress(Arc::new(Ingress {
                     created: created.map(|second| Timestamp::from_second(second).unwrap()),
                     class_annotation: annotation.map(str::to_owned),
+                    annotations: Box::default(),
                     spec: v1::IngressSpec {
                         ingress_class_name: class.map(str::to_owned),
                         default_backend,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{BackendTwin, CertificateTwin, ConditionTwin, VERSION};
+use super::{BackendTwin, CertificateTwin, ConditionTwin, PolicyTwin, VERSION};
 use crate::model::{RouteKey, RouteTarget, TenantModel};
 use crate::translate::Translation;
 
@@ -27,6 +27,9 @@ struct TenantTwin {
     hosts: Vec<String>,
     routes: Vec<RouteTwin>,
     backends: BTreeMap<String, BackendTwin>,
+    /// By Ingress.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    policies: BTreeMap<String, PolicyTwin>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     certificates: BTreeMap<String, CertificateTwin>,
 }
@@ -79,6 +82,11 @@ impl From<&TenantModel> for TenantTwin {
                         BackendTwin::new(backend.protocol, endpoints),
                     )
                 })
+                .collect(),
+            policies: model
+                .policies
+                .iter()
+                .map(|(ingress, policy)| (ingress.to_string(), PolicyTwin::from(&**policy)))
                 .collect(),
             certificates: model
                 .certificates

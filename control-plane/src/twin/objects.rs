@@ -33,6 +33,9 @@ pub struct ObjectsTwin {
 struct IngressTwin {
     created: Option<String>,
     class: Option<String>,
+    /// Those of ingress-nginx.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
     spec: IngressSpec,
 }
 
@@ -88,6 +91,11 @@ impl From<&Ingress> for IngressTwin {
         Self {
             created: ingress.created.map(|time| time.to_string()),
             class: ingress.class().map(str::to_owned),
+            annotations: ingress
+                .annotations
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
             spec: ingress.spec.clone(),
         }
     }

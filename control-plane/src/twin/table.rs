@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tiergate_data_plane::table::{Certificate, HostPaths, PathMatch, RouteId, Table};
 
-use super::{BackendTwin, CertificateTwin, VERSION};
+use super::{BackendTwin, CertificateTwin, PolicyTwin, VERSION};
 
 /// A table with its generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +39,8 @@ struct RouteTwin {
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<String>,
     backend: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyTwin>,
 }
 
 // === impl TableTwin ===
@@ -118,6 +120,7 @@ impl RouteTwin {
             ingress: (!owner.ingress.is_empty())
                 .then(|| format!("{}/{}", owner.tenant, owner.ingress)),
             backend: table.backend(route.backend).name.to_string(),
+            policy: route.policy.as_deref().map(PolicyTwin::from),
         }
     }
 }

@@ -51,7 +51,7 @@ const fn unanswered(reason: Reason) -> Reason {
 }
 
 /// In the order of [`super::ProxyError::number`].
-pub(crate) static REASONS: [Reason; 26] = [
+pub(crate) static REASONS: [Reason; 27] = [
     reason(
         "bad_request",
         StatusCode::BAD_REQUEST,
@@ -150,6 +150,14 @@ pub(crate) static REASONS: [Reason; 26] = [
         Side::Internal,
         "no rule of an Ingress matches the host and the path",
         "Compare host and path with `kubectl get ingress -A`; look at `/debug/table` and at the class of the Ingress.",
+    ),
+    reason(
+        "route_closed",
+        StatusCode::SERVICE_UNAVAILABLE,
+        Side::Internal,
+        "the Ingress asks for something that this tier cannot give, and must not be served without it",
+        "Look at the conditions of the Ingress in `/debug/model`: an annotation that guards access, or TLS to the application, is not \
+         supported. Remove the annotation only if the application needs no such guard.",
     ),
     reason(
         "no_endpoints",
@@ -273,6 +281,7 @@ mod tests {
             (ProxyError::LoopDetected, "loop_detected", 508),
             (ProxyError::NotReady, "not_ready", 503),
             (ProxyError::NoRoute, "no_route", 404),
+            (ProxyError::RouteClosed, "route_closed", 503),
             (ProxyError::NoEndpoints, "no_endpoints", 503),
             (
                 ProxyError::ConnectFailed {

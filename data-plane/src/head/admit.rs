@@ -43,11 +43,20 @@ pub(crate) fn admit(
             return Err(ProxyError::Expectation);
         }
     }
-    if limits.body_bytes_max == 0 || !present.any(Present::CONTENT_LENGTH) {
+    Ok(())
+}
+
+/// Refuses a body that declares more bytes than these; 0 is no limit. One that declares none is counted as it comes.
+pub(crate) fn admit_body(
+    parts: &Parts,
+    present: Present,
+    bytes_max: u64,
+) -> Result<(), ProxyError> {
+    if bytes_max == 0 || !present.any(Present::CONTENT_LENGTH) {
         return Ok(());
     }
     match declared_length(parts) {
-        Some(bytes) if bytes > limits.body_bytes_max => Err(ProxyError::BodyTooLarge),
+        Some(bytes) if bytes > bytes_max => Err(ProxyError::BodyTooLarge),
         _ => Ok(()),
     }
 }
@@ -91,10 +100,11 @@ mod tests {
         let (parts, ()) = build.body(()).unwrap().into_parts();
         let limits = Limits {
             headers_max: 3,
-            body_bytes_max: 10,
             ..Limits::default()
         };
-        admit(&parts, Present::of(&parts.headers), &limits, false)
+        let present = Present::of(&parts.headers);
+        admit(&parts, present, &limits, false)
+            .and_then(|()| admit_body(&parts, present, 10))
             .err()
             .map(|error| error.reason())
     }

@@ -35,6 +35,8 @@ impl Present {
     pub(crate) const FORWARDED_PORT: Self = Self(1 << 17);
     pub(crate) const REAL_IP: Self = Self(1 << 18);
 
+    pub(crate) const SERVER: Self = Self(1 << 20);
+
     /// A value that begins or ends with a blank. Only of HTTP/2: HTTP/1.1 has blanks there that belong to no value.
     pub(crate) const PADDED: Self = Self(1 << 19);
 
@@ -79,6 +81,7 @@ fn of_name(name: &str) -> Present {
         "via" => Present::VIA,
         "date" => Present::DATE,
         "expect" => Present::EXPECT,
+        "server" => Present::SERVER,
         "upgrade" => Present::UPGRADE,
         "connection" => Present::CONNECTION,
         "keep-alive" => Present::KEEP_ALIVE,
@@ -125,6 +128,7 @@ mod tests {
             ("cookie", Present::default()),
             ("te", Present::TE),
             ("date", Present::DATE),
+            ("server", Present::SERVER),
             ("connection", Present::CONNECTION),
             ("proxy-connection", Present::PROXY_CONNECTION),
             ("x-scheme", Present::SUSPECT),

@@ -10,7 +10,9 @@ use crate::error::ProxyError;
 
 /// What a response gets from us.
 #[derive(Debug)]
-pub(crate) struct Finish {
+pub(crate) struct Finish<'t> {
+    /// What the tier calls itself.
+    pub(crate) server: &'t HeaderValue,
     /// The HTTP version that the client speaks.
     pub(crate) version: Version,
     /// Whether the connection ends after this response.
@@ -21,13 +23,13 @@ pub(crate) struct Finish {
 
 /// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
 ///
-/// `date` is for a response that brings none (RFC 9110 §6.6.1). False: no body has the length that it tells, and it cannot be
-/// passed on.
+/// `date` is for a response that brings none (RFC 9110 §6.6.1), and so is our name: conformance of an ingress asks for `Server`. False:
+/// no body has the length that it tells, and it cannot be passed on.
 pub(crate) fn rewrite(
     parts: &mut Parts,
     present: Present,
     upgrade: Option<HeaderValue>,
-    finish: &Finish,
+    finish: &Finish<'_>,
     date: impl FnOnce() -> HeaderValue,
 ) -> bool {
     let is_countable = hop::strip_response(&mut parts.headers, present);
@@ -37,6 +39,9 @@ pub(crate) fn rewrite(
     parts.version = finish.version;
     if !present.any(Present::DATE) {
         parts.headers.insert(DATE, date());
+    }
+    if !present.any(Present::SERVER) {
+        parts.headers.insert(SERVER, finish.server.clone());
     }
     if let Some(protocol) = upgrade {
         let connection = HeaderValue::from_static("upgrade");
@@ -56,8 +61,7 @@ fn has_no_length(status: StatusCode) -> bool {
 /// An answer of our own: the reason in words and by name, so that a user can look it up, but no address of an endpoint.
 pub(crate) fn of_error(
     error: &ProxyError,
-    server: &HeaderValue,
-    finish: &Finish,
+    finish: &Finish<'_>,
     date: HeaderValue,
 ) -> Response<String> {
     let status = error.status();
@@ -76,7 +80,7 @@ pub(crate) fn of_error(
     let text_plain = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(CONTENT_TYPE, text_plain);
     headers.insert(CONTENT_LENGTH, length);
-    headers.insert(SERVER, server.clone());
+    headers.insert(SERVER, finish.server.clone());
     headers.insert(DATE, date);
     if (finish.closes || error.ends_connection()) && finish.version != Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -65,6 +65,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
         Ok(!self.ahead.is_empty())
     }
 
+    /// From now on who writes says when nothing more comes: of a tunnel, each direction ends by itself.
+    pub(super) fn ends_by_itself(&mut self) {
+        self.shutdown = Shutdown::Codec;
+    }
+
     /// Bytes that were read and come again.
     pub(super) fn put_back(&mut self, read: Bytes) {
         self.ahead = read;

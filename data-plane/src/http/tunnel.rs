@@ -17,6 +17,8 @@ use crate::upstream::Lease;
 pub(crate) struct Tunnel<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     pub(crate) lease: Lease<S>,
     pub(crate) owner: Owner,
+    /// How long nothing may move.
+    pub(crate) pause_max: Duration,
 }
 
 // === impl Tunnel ===
@@ -28,9 +30,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         mut client: ClientIo<C>,
         ahead: Bytes,
         pulse: Rc<Pulse>,
-        pause_max: Duration,
         connections: &Connections,
     ) {
+        let pause_max = self.pause_max;
         let bare = tokio::time::timeout(pause_max, self.lease.into_raw());
         let Ok(Some(mut raw)) = bare.await else {
             return;
@@ -38,6 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
         let upgraded = self.owner.upgraded();
         upgraded.inc();
         pulse.tunnel();
+        client.ends_by_itself();
         let carry = async {
             raw.stream.write_all(&ahead).await?;
             client.write_all(&raw.read).await?;

@@ -29,7 +29,7 @@ use crate::balance::{Tried, pick};
 use crate::body::{RequestBody, Upload};
 use crate::error::ProxyError;
 use crate::net::{Net, Scarce};
-use crate::table::{Backend, Endpoint, Protocol};
+use crate::table::{Backend, Endpoint, Policy, Protocol};
 use crate::upstream::{
     ConnectError, Lease, Left, Received, SendError, Slotted, Upstream, UpstreamError, Wanted,
 };
@@ -42,6 +42,7 @@ const REFUSALS_MAX: u32 = 16;
 pub(super) struct Sender<'r, N: Net> {
     context: &'r Context<N>,
     backend: &'r Backend,
+    policy: &'r Policy,
     position: &'r AtomicUsize,
     protocol: Protocol,
     upload: Option<Rc<Upload>>,
@@ -64,7 +65,7 @@ type Answered<N> = (Response<Received>, Lease<<N as Net>::Stream>);
 impl<'r, N: Net> Sender<'r, N> {
     pub(super) fn new(
         context: &'r Context<N>,
-        backend: &'r Backend,
+        (backend, policy): (&'r Backend, &'r Policy),
         position: &'r AtomicUsize,
         protocol: Protocol,
         upload: Option<Rc<Upload>>,
@@ -72,6 +73,7 @@ impl<'r, N: Net> Sender<'r, N> {
         Self {
             context,
             backend,
+            policy,
             position,
             protocol,
             upload,
@@ -154,6 +156,7 @@ impl<'r, N: Net> Sender<'r, N> {
             endpoint,
             protocol: self.protocol,
             is_fresh,
+            connect_max: self.policy.connect,
         };
         let connecting = context.pool.connection(&context.net, wanted);
         let endpoint = endpoint.address;
@@ -230,8 +233,7 @@ impl<'r, N: Net> Sender<'r, N> {
         (head, body): (&mut Parts, &mut RequestBody),
         now: Instant,
     ) -> Result<Result<Response<Received>, SendError>, TooLate> {
-        let limit: Duration = self.context.shared.config.timeouts.response_head;
-        let mut until = now + limit;
+        let mut until = now + self.waits().shortest();
         let mut alarm = upstream.take_alarm();
         let sent = {
             let mut sending = std::pin::pin!(upstream.send(head, body));
@@ -241,7 +243,7 @@ impl<'r, N: Net> Sender<'r, N> {
                         return Poll::Ready(Ok(sent));
                     }
                     ready!(alarm.poll(until, cx));
-                    match self.later(limit) {
+                    match self.later(now) {
                         Some(later) => until = later,
                         None => return Poll::Ready(Err(TooLate)),
                     }
@@ -253,15 +255,28 @@ impl<'r, N: Net> Sender<'r, N> {
         sent
     }
 
-    /// Until when the endpoint may take, if that is not over: its time begins when it has the whole request.
-    fn later(&self, limit: Duration) -> Option<Instant> {
-        let (now, upload) = (Instant::now(), self.upload.as_ref()?);
-        let until = upload.moved_at() + limit;
-        if until > now {
-            return Some(until);
+    /// Until when the endpoint may take, if that is not over: its time begins when it has the whole request, or a further
+    /// part of it.
+    fn later(&self, started: Instant) -> Option<Instant> {
+        let now = Instant::now();
+        let (since, limit) = match &self.upload {
+            Some(upload) if upload.is_complete() => (upload.moved_at(), self.waits().read),
+            Some(upload) => (upload.moved_at(), self.waits().send),
+            None => (started, self.waits().read),
+        };
+        if since + limit > now {
+            return Some(since + limit);
         }
         // The body itself fails when the client pauses too long.
         self.is_client_late().then(|| now + limit)
+    }
+
+    fn waits(&self) -> Waits {
+        let head = self.context.shared.config.timeouts.response_head;
+        Waits {
+            send: self.policy.send.unwrap_or(head),
+            read: self.policy.read.unwrap_or(head),
+        }
     }
 
     fn is_client_late(&self) -> bool {
@@ -288,6 +303,20 @@ impl<'r, N: Net> Sender<'r, N> {
 
 /// The endpoint did not answer in time.
 struct TooLate;
+
+/// How long an endpoint may take.
+struct Waits {
+    /// For a further part of the request.
+    send: Duration,
+    /// For the head of its response, once it has the request.
+    read: Duration,
+}
+
+impl Waits {
+    fn shortest(&self) -> Duration {
+        self.send.min(self.read)
+    }
+}
 
 /// Nobody listens there.
 fn is_refusal(error: &ProxyError) -> bool {

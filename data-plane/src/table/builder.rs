@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::slots::Numbers;
 use super::{
     Backend, BackendId, BackendName, Certificate, Certificates, HashKey, HostPaths, Hosts,
-    PathMatch, Route, RouteId, RouteOwner, Table, number,
+    PathMatch, Policy, Route, RouteId, RouteOwner, Table, number,
 };
 use crate::host::HostPattern;
 
@@ -99,13 +99,31 @@ impl TableBuilder {
         self.is_changed = true;
         let id = RouteId(number(self.route_numbers.take()));
         let owner = key.0.clone();
-        self.table
-            .routes
-            .set(id.index(), Some(Arc::new(Route { owner, backend })));
+        let policy = None;
+        let route = Route {
+            owner,
+            backend,
+            policy,
+        };
+        self.table.routes.set(id.index(), Some(Arc::new(route)));
         self.use_backend(backend, true);
         self.routes.insert(key, (id, 0));
         self.loose.insert(id);
         id
+    }
+
+    /// Sets what the Ingress of a route asks for beside.
+    pub fn policy(&mut self, route: RouteId, policy: Option<Arc<Policy>>) {
+        let before = self.table.route(route);
+        if before.policy == policy {
+            return;
+        }
+        self.is_changed = true;
+        let after = Route {
+            policy,
+            ..before.clone()
+        };
+        self.table.routes.set(route.index(), Some(Arc::new(after)));
     }
 
     /// Names a host. Its requests do not fall to rules without a host, even when none of its paths is served.

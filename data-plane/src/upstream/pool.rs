@@ -61,6 +61,8 @@ pub(crate) struct Wanted<'r> {
     pub(crate) protocol: Protocol,
     /// A kept connection has failed: not another one of those.
     pub(crate) is_fresh: bool,
+    /// In place of the tier's limit for a connection of its own.
+    pub(crate) connect_max: Option<Duration>,
 }
 
 /// A connection while a request has it.
@@ -114,9 +116,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let upstream = match wanted.protocol {
             Protocol::H2c if !slot.links.has_fallen_back() => match self.share(net, &slot).await? {
                 Some(share) => Upstream::Http2(share),
-                None => self.http1(net, &slot, wanted.is_fresh).await?,
+                None => self.http1(net, &slot, wanted).await?,
             },
-            Protocol::H2c | Protocol::Http1 => self.http1(net, &slot, wanted.is_fresh).await?,
+            Protocol::H2c | Protocol::Http1 => self.http1(net, &slot, wanted).await?,
         };
         Ok((upstream, Slotted(slot)))
     }
@@ -125,9 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         &self,
         net: &N,
         slot: &Slot<S>,
-        is_fresh: bool,
+        wanted: Wanted<'_>,
     ) -> Result<Upstream<S>, ConnectError> {
-        if !is_fresh && let Some(kept) = slot.waiting.take() {
+        if !wanted.is_fresh
+            && let Some(kept) = slot.waiting.take()
+        {
             match kept {
                 Kept::Ready(connection) => return Ok(Upstream::Http1(connection)),
                 Kept::Resting(stream) => {
@@ -143,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             connection.map_err(std::io::Error::other)
         };
         // Boxed: a request has room for all that it may wait for, is moved with it, and most open no connection.
-        let opened = Box::pin(tokio::time::timeout(self.connect_timeout, opening)).await;
+        let connect_max = wanted.connect_max.unwrap_or(self.connect_timeout);
+        let opened = Box::pin(tokio::time::timeout(connect_max, opening)).await;
         let opened = match opened {
             Ok(Ok(connection)) => Ok(Upstream::Http1(Box::new(connection))),
             Ok(Err(error)) => Err(ConnectError::Failed(error)),

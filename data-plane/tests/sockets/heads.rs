@@ -156,6 +156,16 @@ fn an_endpoints_answer_keeps_its_fields_but_those_of_its_connection() {
 }
 
 #[test]
+fn an_answer_that_names_no_server_gets_our_name() {
+    run(async {
+        let endpoint = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        let proxy = proxy(config(), table_of(&[endpoint.address])).await;
+        let response = get(proxy.http, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+        assert_eq!(response.values("server"), ["tiergate-test"]);
+    });
+}
+
+#[test]
 fn a_request_that_goes_in_circles_ends() {
     run(async {
         let mut builder = TableBuilder::new();

@@ -29,6 +29,7 @@ mod link_heads;
 mod link_pair;
 mod metrics;
 mod panics;
+mod policy;
 mod rest;
 mod retry;
 mod streaming;

@@ -54,6 +54,27 @@ fn bytes_go_both_ways_until_a_side_ends() {
 }
 
 #[test]
+fn a_client_hears_at_once_that_the_endpoint_has_ended() {
+    run(async {
+        let endpoint = scripted(|mut peer: Peer| async move {
+            let _ = peer.head().await;
+            peer.wire
+                .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nbye")
+                .await;
+        })
+        .await;
+        let mut config = config();
+        // Longer than the test may take.
+        config.timeouts.response_body = Duration::from_secs(3600);
+        let proxy = proxy(config, table_of(&[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client.send(ASK).await;
+        assert_eq!(client.response().await.status, 101);
+        assert_eq!(client.rest().await, b"bye");
+    });
+}
+
+#[test]
 fn an_upgraded_connection_in_which_nothing_moves_ends() {
     run(async {
         let endpoint = parrot().await;

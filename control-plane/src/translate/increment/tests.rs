@@ -61,16 +61,25 @@ fn ingress() -> impl Strategy<Value = Change> {
         .prop_map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret}));
     let class = select(vec![Some("ours"), Some("ours"), Some("other"), None]);
     let default = prop::option::weighted(0.2, backend());
+    let annotations = select(vec![
+        json!(null),
+        json!(null),
+        json!({"nginx.ingress.kubernetes.io/proxy-body-size": "8m"}),
+        json!({"nginx.ingress.kubernetes.io/proxy-body-size": "much"}),
+        json!({"nginx.ingress.kubernetes.io/auth-url": "http://login"}),
+    ]);
     let spec = (
         vec(rule, 0..3),
         prop::option::of(vec(tls, 1..2)),
         default,
         class,
         0..3u32,
+        annotations,
     );
-    (name(), spec).prop_map(|((tenant, name), (rules, tls, default, class, second))| {
+    (name(), spec).prop_map(|((tenant, name), (rules, tls, default, class, second, annotations))| {
         let object: networking::v1::Ingress = serde_json::from_value(json!({
-            "metadata": {"namespace": tenant, "name": name, "creationTimestamp": format!("2026-01-01T00:00:0{second}Z")},
+            "metadata": {"namespace": tenant, "name": name, "annotations": annotations,
+                "creationTimestamp": format!("2026-01-01T00:00:0{second}Z")},
             "spec": {"ingressClassName": class, "rules": rules, "tls": tls, "defaultBackend": default},
         }))
         .unwrap();

@@ -1,0 +1,329 @@
+//! What the annotations of an Ingress ask for: those of ingress-nginx, for whoever comes from there. Pure.
+//!
+//! In: an Ingress that is ours. Out: a [`Policy`], and a condition for each annotation that is not followed. One that makes no
+//! sense, or that is not supported, costs only itself. Where it guards access its rules are closed: a guard that is silently not
+//! there is worse than an answer with 503. So is TLS to the application that is silently none.
+//!
+//! Values are read as ingress-nginx reads them (its "Annotations" page): times are seconds without a unit, sizes have `k`, `m` or `g`.
+
+use std::time::Duration;
+
+use tiergate_data_plane::table::{Policy, Protocol};
+
+use super::OurIngress;
+use super::condition::{Condition, Reason};
+use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
+
+/// The longest time that an annotation may ask for.
+const SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// An annotation that is followed.
+pub struct Served {
+    /// Its name, behind `nginx.ingress.kubernetes.io/`.
+    pub name: &'static str,
+    /// What it may say.
+    pub values: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    follow: fn(&str, &mut Policy) -> Result<(), Refused>,
+}
+
+/// Why an annotation is not followed.
+enum Refused {
+    /// Its value makes no sense: as it should be.
+    Invalid(&'static str),
+    /// What it asks for cannot be done, and must not be left out.
+    Closes(&'static str),
+}
+
+/// By name.
+pub const SERVED: [Served; 5] = [
+    Served {
+        name: "backend-protocol",
+        values: "`HTTP`, `AUTO_HTTP`, `GRPC`",
+        meaning: "How pods are spoken to, in place of what the Service port says (`appProtocol`): HTTP/1.1, or HTTP/2 for `GRPC`. \
+                  `HTTPS`, `GRPCS` and `FCGI` are not supported and close the rules.",
+        follow: |value, policy| {
+            policy.protocol = Some(protocol(value)?);
+            Ok(())
+        },
+    },
+    Served {
+        name: "proxy-body-size",
+        values: "bytes, with `k`, `m` or `g` or without; 0 is no limit",
+        meaning: "The largest body of a request, in place of `limits.body_bytes_max`. More: 413.",
+        follow: |value, policy| {
+            policy.body_bytes_max = Some(bytes(value)?);
+            Ok(())
+        },
+    },
+    Served {
+        name: "proxy-connect-timeout",
+        values: "seconds, 1 to 604800",
+        meaning: "The longest wait for a connection to a pod, in place of `timeouts.connect`. Connections that requests share (HTTP/2) keep \
+                  the tier's limit.",
+        follow: |value, policy| {
+            policy.connect = Some(seconds(value)?);
+            Ok(())
+        },
+    },
+    Served {
+        name: "proxy-read-timeout",
+        values: "seconds, 1 to 604800",
+        meaning: "The longest wait for the head of a response, and between two pieces of its body or of a WebSocket, in place of \
+                  `timeouts.response_head` and `timeouts.response_body`.",
+        follow: |value, policy| {
+            policy.read = Some(seconds(value)?);
+            Ok(())
+        },
+    },
+    Served {
+        name: "proxy-send-timeout",
+        values: "seconds, 1 to 604800",
+        meaning: "How long a pod may take no more of the body of a request, in place of `timeouts.response_head`.",
+        follow: |value, policy| {
+            policy.send = Some(seconds(value)?);
+            Ok(())
+        },
+    },
+];
+
+/// Annotations that keep requests out, beside those that begin with `auth-`.
+pub const GUARDS: [&str; 4] = [
+    "allowlist-source-range",
+    "denylist-source-range",
+    "satisfy",
+    "whitelist-source-range",
+];
+
+/// What an Ingress asks for beside its rules; nothing when it has no annotation that is followed.
+pub(super) fn policy(our: &OurIngress<'_>, conditions: &mut Vec<Condition>) -> Option<Policy> {
+    let mut policy = Policy::default();
+    for (name, value) in &our.ingress.annotations {
+        if let Some((reason, message)) = follow(name, value, &mut policy) {
+            let field = format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]");
+            conditions.push(our.condition(field, reason, message));
+        }
+    }
+    (policy != Policy::default()).then_some(policy)
+}
+
+/// Follows one annotation. Some: what is wrong.
+fn follow(name: &str, value: &str, policy: &mut Policy) -> Option<(Reason, String)> {
+    if is_guard(name) {
+        policy.is_closed = true;
+        let message = "it guards access, and is not supported: the requests of this Ingress are answered with 503";
+        return Some((Reason::GuardUnsupported, message.to_owned()));
+    }
+    let Some(served) = SERVED.iter().find(|served| served.name == name) else {
+        let message = "it is not supported and has no effect".to_owned();
+        return Some((Reason::AnnotationUnsupported, message));
+    };
+    if value.len() > ANNOTATION_BYTES_MAX {
+        let message = format!("it is left out: it is longer than {ANNOTATION_BYTES_MAX} bytes");
+        return Some((Reason::AnnotationInvalid, message));
+    }
+    match (served.follow)(value.trim(), policy) {
+        Ok(()) => None,
+        Err(Refused::Invalid(wanted)) => {
+            let message = format!("it is left out: {value:?} is not {wanted}");
+            Some((Reason::AnnotationInvalid, message))
+        }
+        Err(Refused::Closes(why)) => {
+            policy.is_closed = true;
+            let message = format!("{why}: the requests of this Ingress are answered with 503");
+            Some((Reason::AnnotationUnsupported, message))
+        }
+    }
+}
+
+fn is_guard(name: &str) -> bool {
+    name.starts_with("auth-") || GUARDS.contains(&name)
+}
+
+fn protocol(value: &str) -> Result<Protocol, Refused> {
+    match value.to_ascii_uppercase().as_str() {
+        "HTTP" | "AUTO_HTTP" => Ok(Protocol::Http1),
+        "GRPC" => Ok(Protocol::H2c),
+        "HTTPS" | "GRPCS" => Err(Refused::Closes("TLS to the application is not supported")),
+        "FCGI" => Err(Refused::Closes("FastCGI is not supported")),
+        _ => Err(Refused::Invalid(
+            "HTTP, AUTO_HTTP, GRPC, HTTPS, GRPCS or FCGI",
+        )),
+    }
+}
+
+fn seconds(value: &str) -> Result<Duration, Refused> {
+    let seconds = value.parse().ok();
+    let seconds = seconds.filter(|seconds| (1..=SECONDS_MAX).contains(seconds));
+    let wanted = Refused::Invalid("a number of seconds from 1 to 604800, without a unit");
+    seconds.map(Duration::from_secs).ok_or(wanted)
+}
+
+fn bytes(value: &str) -> Result<u64, Refused> {
+    let (digits, factor) = match value.char_indices().next_back() {
+        Some((end, 'k' | 'K')) => (&value[..end], 1 << 10),
+        Some((end, 'm' | 'M')) => (&value[..end], 1 << 20),
+        Some((end, 'g' | 'G')) => (&value[..end], 1 << 30),
+        _ => (value, 1),
+    };
+    // `parse` would take a sign.
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.then(|| digits.parse::<u64>().ok()).flatten();
+    let wanted =
+        Refused::Invalid("a number of bytes, with k, m or g behind it or none; 0 is no limit");
+    number
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one annotation makes of a policy, and what is said of it.
+    fn followed(name: &str, value: &str) -> (Policy, Option<Reason>) {
+        let mut policy = Policy::default();
+        let said = follow(name, value, &mut policy);
+        (policy, said.map(|(reason, _)| reason))
+    }
+
+    #[test]
+    fn values_are_read_as_ingress_nginx_reads_them() {
+        let body = |bytes| Policy {
+            body_bytes_max: Some(bytes),
+            ..Policy::default()
+        };
+        let seconds = Duration::from_secs;
+        for (name, value, policy) in [
+            ("proxy-body-size", "0", body(0)),
+            ("proxy-body-size", "1024", body(1024)),
+            ("proxy-body-size", "100k", body(100 << 10)),
+            ("proxy-body-size", " 50m ", body(50 << 20)),
+            ("proxy-body-size", "4G", body(4 << 30)),
+            (
+                "proxy-connect-timeout",
+                "5",
+                Policy {
+                    connect: Some(seconds(5)),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "proxy-read-timeout",
+                "3600",
+                Policy {
+                    read: Some(seconds(3600)),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "proxy-send-timeout",
+                "600",
+                Policy {
+                    send: Some(seconds(600)),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "backend-protocol",
+                "grpc",
+                Policy {
+                    protocol: Some(Protocol::H2c),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "backend-protocol",
+                "HTTP",
+                Policy {
+                    protocol: Some(Protocol::Http1),
+                    ..Policy::default()
+                },
+            ),
+        ] {
+            assert_eq!(followed(name, value), (policy, None), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out() {
+        let long = "1".repeat(ANNOTATION_BYTES_MAX + 1);
+        for (name, value) in [
+            ("proxy-body-size", ""),
+            ("proxy-body-size", "m"),
+            ("proxy-body-size", "+1"),
+            ("proxy-body-size", "-1"),
+            ("proxy-body-size", "1.5m"),
+            ("proxy-body-size", "1mb"),
+            ("proxy-body-size", "18446744073709551615g"),
+            ("proxy-body-size", &long),
+            ("proxy-read-timeout", "0"),
+            ("proxy-read-timeout", "60s"),
+            ("proxy-read-timeout", "604801"),
+            ("backend-protocol", "ftp"),
+            ("backend-protocol", "ö"),
+        ] {
+            let invalid = (Policy::default(), Some(Reason::AnnotationInvalid));
+            assert_eq!(followed(name, value), invalid, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_has_no_effect_unless_that_would_open_a_door() {
+        let closed = Policy {
+            is_closed: true,
+            ..Policy::default()
+        };
+        for (name, value, policy, reason) in [
+            (
+                "server-snippet",
+                "deny all;",
+                Policy::default(),
+                Reason::AnnotationUnsupported,
+            ),
+            (
+                "proxy-bodysize",
+                "1m",
+                Policy::default(),
+                Reason::AnnotationUnsupported,
+            ),
+            (
+                "auth-url",
+                "https://a.example/",
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            (
+                "auth-tls-secret",
+                "a/b",
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            (
+                "whitelist-source-range",
+                "10.0.0.0/8",
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            (
+                "denylist-source-range",
+                "",
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            (
+                "backend-protocol",
+                "HTTPS",
+                closed,
+                Reason::AnnotationUnsupported,
+            ),
+        ] {
+            assert_eq!(
+                followed(name, value),
+                (policy, Some(reason)),
+                "{name}: {value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What an Ingress asks for beyond where its requests go. Pure.
+
+use std::time::Duration;
+
+use super::Protocol;
+
+/// What is other than the tier's settings for the requests of one Ingress. Nothing set: as the tier is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of a request body in place of `limits.body_bytes_max`; 0 is no limit.
+    pub body_bytes_max: Option<u64>,
+    /// In place of `timeouts.connect`. A connection that many requests share is opened with the tier's.
+    pub connect: Option<Duration>,
+    /// How long the endpoint may take no more of a request body, in place of `timeouts.response_head`.
+    pub send: Option<Duration>,
+    /// In place of `timeouts.response_head` and `timeouts.response_body`.
+    pub read: Option<Duration>,
+    /// How the endpoints are spoken to, in place of what their Service says.
+    pub protocol: Option<Protocol>,
+    /// What it asks for cannot be given, and to serve its requests without would do harm: they are answered with 503.
+    pub is_closed: bool,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// As the tier is set.
+    pub const NONE: &'static Self = &Self {
+        body_bytes_max: None,
+        connect: None,
+        send: None,
+        read: None,
+        protocol: None,
+        is_closed: false,
+    };
+}

@@ -11,6 +11,7 @@ use serde::Deserialize as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tiergate_data_plane::table::Table;
 
 use crate::compile::compile;
 use crate::objects::certificate::SECRET_TYPE;
@@ -96,6 +97,12 @@ pub fn explain(documents: &Documents, scope: &Scope, requests: &[&str]) -> Strin
         passed_over: documents.passed_over.clone(),
     };
     serde_norway::to_string(&explanation).expect("twins have text keys and no maps of other kinds")
+}
+
+/// The table that a tier with this scope makes of the documents.
+#[must_use]
+pub fn table(documents: &Documents, scope: &Scope) -> Table {
+    compile(&translate(&documents.seen(), scope).model)
 }
 
 /// Whether the documents get a condition: whoever owns them should look.

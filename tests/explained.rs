@@ -1,0 +1,279 @@
+//! `explain` and the request path choose the same: random objects and requests, asked of both.
+//!
+//! The table of each set of objects is published to a worker on loopback, whose endpoints answer with their own address. What a
+//! request gets there is what `explain` says of it: the endpoint that answers, or the status and the reason of the tier's own answer.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "clients and endpoints open sockets themselves"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use tiergate_control_plane::explain::{Documents, explain, table};
+use tiergate_control_plane::scope::Scope;
+use tiergate_data_plane::access_log::{Level, Switch};
+use tiergate_data_plane::config::Config;
+use tiergate_data_plane::drain;
+use tiergate_data_plane::metrics::Metrics;
+use tiergate_data_plane::net::TokioNet;
+use tiergate_data_plane::snapshot::SnapshotCell;
+use tiergate_data_plane::worker::Worker;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+const SETS: u64 = 200;
+const REQUESTS: usize = 50;
+
+const TENANTS: [&str; 2] = ["alpha", "beta"];
+const SERVICES: [&str; 3] = ["one", "two", "three"];
+/// Of rules.
+const HOSTS: [&str; 7] = [
+    "",
+    "a.example",
+    "b.a.example",
+    "*.a.example",
+    "*.example",
+    "example",
+    "Bad Host",
+];
+const PATHS: [&str; 9] = [
+    "/", "/a", "/a/", "/a/b", "/A", "/a%20b", "/a.b", "", "relative",
+];
+const PATH_TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
+const ANNOTATIONS: [(&str, &str); 4] = [
+    ("proxy-body-size", "1m"),
+    ("proxy-read-timeout", "soon"),
+    ("auth-url", "http://login.example/"),
+    ("rewrite-target", "/"),
+];
+/// Of requests.
+const ASKED_HOSTS: [&str; 11] = [
+    "a.example",
+    "A.Example",
+    "a.example.",
+    "a.example:8080",
+    "b.a.example",
+    "c.a.example",
+    "d.c.a.example",
+    "b.example",
+    "example",
+    "nobody.test",
+    "192.0.2.7",
+];
+const ASKED_PATHS: [&str; 16] = [
+    "/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/ab", "/A", "/%61", "/a%2Fb", "/a%20b", "/a.b",
+    "//a", "/a//b", "/a/../b", "/a?b=/c",
+];
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// The endpoint at this address answered.
+    Served(String),
+    /// The tier answered: status and reason.
+    Answered(String),
+}
+
+fn one_of<T: Copy>(rng: &mut SmallRng, all: &[T]) -> T {
+    all[rng.random_range(0..all.len())]
+}
+
+/// Ingresses of both tenants, and Services of which some have no endpoint, or are not there.
+fn objects(rng: &mut SmallRng, endpoints: &[SocketAddr]) -> Vec<Value> {
+    let mut objects = Vec::new();
+    for number in 0..rng.random_range(1..8) {
+        objects.push(ingress(rng, number));
+    }
+    let mut endpoints = endpoints.iter();
+    for tenant in TENANTS {
+        for service in SERVICES {
+            let endpoint = endpoints.next().expect("one for each Service");
+            if rng.random_bool(0.15) {
+                continue;
+            }
+            let metadata = json!({"namespace": tenant, "name": service});
+            objects.push(
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata,
+                "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 8080}]}}),
+            );
+            objects.push(json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"namespace": tenant, "name": service, "labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4", "ports": [{"name": "web", "port": endpoint.port()}],
+                "endpoints": [{"addresses": [endpoint.ip().to_string()], "conditions": {"ready": rng.random_bool(0.85)}}]}));
+        }
+    }
+    objects
+}
+
+fn ingress(rng: &mut SmallRng, number: u32) -> Value {
+    let backend = |rng: &mut SmallRng| json!({"service": {"name": one_of(rng, &SERVICES), "port": {"number": 80}}});
+    let rules: Vec<Value> = (0..rng.random_range(0..4))
+        .map(|_| {
+            let paths: Vec<Value> = (0..rng.random_range(1..4))
+                .map(|_| json!({"path": one_of(rng, &PATHS), "pathType": one_of(rng, &PATH_TYPES), "backend": backend(rng)}))
+                .collect();
+            json!({"host": one_of(rng, &HOSTS), "http": {"paths": paths}})
+        })
+        .collect();
+    let mut spec = json!({"ingressClassName": "ours", "rules": rules});
+    if rng.random_bool(0.15) {
+        spec["defaultBackend"] = backend(rng);
+    }
+    let mut annotations = json!({});
+    if rng.random_bool(0.2) {
+        let (name, value) = one_of(rng, &ANNOTATIONS);
+        annotations[format!("nginx.ingress.kubernetes.io/{name}")] = json!(value);
+    }
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"namespace": one_of(rng, &TENANTS), "name": format!("i{number}"), "annotations": annotations,
+            "creationTimestamp": format!("2026-01-01T00:00:{:02}Z", rng.random_range(0..3))},
+        "spec": spec})
+}
+
+/// An endpoint that answers every request with its own address.
+async fn endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    spawn_local(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            spawn_local(async move {
+                let text = address.to_string();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+                    text.len()
+                );
+                while head(&mut stream).await.is_some() {
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Reads up to the empty line. None: the other side has ended.
+async fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        read.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8_lossy(&read).into_owned())
+}
+
+/// What the worker does with a request.
+async fn served(worker: SocketAddr, host: &str, path: &str) -> Fate {
+    let mut stream = TcpStream::connect(worker)
+        .await
+        .expect("the worker listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it reads");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).expect("an answer has a status");
+    match body.lines().find_map(|line| line.strip_prefix("reason: ")) {
+        Some(reason) => Fate::Answered(format!("{status} {reason}")),
+        None => Fate::Served(body.to_owned()),
+    }
+}
+
+/// What `explain` says of a request.
+fn explained(answer: &Value) -> Fate {
+    match answer["answer"].as_str() {
+        // Status and reason, and then in words.
+        Some(own) => Fate::Answered(own.split(':').next().unwrap_or_default().to_owned()),
+        None => Fate::Served(
+            answer["endpoints"][0]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        ),
+    }
+}
+
+async fn compare() {
+    let mut endpoints = Vec::new();
+    for _ in 0..TENANTS.len() * SERVICES.len() {
+        endpoints.push(endpoint().await);
+    }
+    let config = Config {
+        http_addresses: vec!["127.0.0.1:0".parse().expect("an address")],
+        ..Config::new("tiergate-namespace")
+    };
+    let metrics = Metrics::register(&mut Registry::default());
+    let cell = Arc::new(SnapshotCell::new(metrics.clone()));
+    let (_drain, signal) = drain::channel();
+    let (log, rng) = (Switch::new(Level::Off), SmallRng::seed_from_u64(1));
+    let bound = Worker::bind(TokioNet, Arc::new(config), cell.clone(), metrics, log, rng).await;
+    let worker = bound.expect("a free address");
+    let address = worker.http_addresses()[0];
+    spawn_local(worker.run(signal));
+    let scope = Scope {
+        classes: vec!["ours".to_owned()],
+        ..Scope::default()
+    };
+    let mut fates = [0; 2];
+    for seed in 0..SETS {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let objects = objects(&mut rng, &endpoints);
+        let text: Vec<String> = objects.iter().map(Value::to_string).collect();
+        let documents = Documents::parse(&text.join("\n---\n"), "default").expect("objects");
+        cell.publish(table(&documents, &scope));
+        let asked: Vec<(&str, &str)> = (0..REQUESTS)
+            .map(|_| {
+                (
+                    one_of(&mut rng, &ASKED_HOSTS),
+                    one_of(&mut rng, &ASKED_PATHS),
+                )
+            })
+            .collect();
+        let urls: Vec<String> = asked
+            .iter()
+            .map(|(host, path)| format!("http://{host}{path}"))
+            .collect();
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        let shown = explain(&documents, &scope, &urls);
+        let shown: Value = serde_norway::from_str(&shown).expect("explain writes YAML");
+        for (position, (host, path)) in asked.into_iter().enumerate() {
+            let (served, said) = (
+                served(address, host, path).await,
+                explained(&shown["requests"][position]),
+            );
+            assert_eq!(
+                served,
+                said,
+                "http://{host}{path} with the objects of seed {seed}:\n{}",
+                text.join("\n")
+            );
+            fates[usize::from(matches!(served, Fate::Served(_)))] += 1;
+        }
+    }
+    let [answered, served] = fates;
+    assert!(
+        served > 1_000 && answered > 1_000,
+        "both happen: {served}, {answered}"
+    );
+}
+
+#[test]
+fn explain_says_what_becomes_of_ten_thousand_requests() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), compare());
+}

@@ -1,0 +1,246 @@
+//! The 30 executions of the Kubernetes ingress conformance suite, as facts: through a namespace tier alone, and through both tiers in a
+//! row, where TLS ends at the cluster tier. docs/conformance.md shows them.
+//!
+//! Rows in a feature share their objects, and each feature has a namespace of its own. As in the suite a namespace is deleted
+//! and not waited for before the next feature claims the same hosts.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use tiergate_tests::client::{Request, Response, fetch};
+use tiergate_tests::cluster::{Cluster, InTest};
+use tiergate_tests::conformance::{
+    DEFAULT_BACKEND, Feature, HOST_RULES, PATH_RULES, RULES, Way, ingress, is_served_by, rule,
+};
+use tiergate_tests::{tls, wait};
+
+fn cluster() -> InTest<'static> {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER
+        .get_or_init(|| Cluster::start("conformance", &[]))
+        .in_test()
+}
+
+#[test]
+fn a_namespace_tier_alone_passes_every_row() {
+    let cluster = cluster();
+    every_feature(&cluster, Way::One);
+}
+
+#[test]
+fn both_tiers_in_a_row_pass_every_row() {
+    let cluster = cluster();
+    every_feature(&cluster, Way::Two);
+}
+
+fn every_feature(cluster: &Cluster, way: Way) {
+    let passed = [
+        default_backend(cluster, way),
+        host_rules(cluster, way),
+        ingress_class(cluster, way),
+        load_balancing(cluster, way),
+        path_rules(cluster, way),
+    ];
+    assert_eq!(passed, [6, 6, 1, 1, 16], "{way:?}: rows that were executed");
+}
+
+fn default_backend(cluster: &Cluster, way: Way) -> usize {
+    let spec = "  defaultBackend:\n    service: {name: echo-service, port: {number: 8080}}\n";
+    let feature = Feature::start(
+        cluster,
+        way,
+        "default-backend",
+        &["echo-service"],
+        spec,
+        None,
+    );
+    feature.until_served("my-host", "/", "echo-service");
+    for (method, host, path) in DEFAULT_BACKEND {
+        let row = format!("{way:?} {method} {host:?} /{path}");
+        // The suite sends the address as the host of a request that names none.
+        let host = host.map_or_else(|| feature.http.to_string(), str::to_owned);
+        let request = Request::new(method, &host, &format!("/{path}"))
+            .header("user-agent", "Go-http-client/1.1");
+        let response = fetch(feature.http, &request).expect("an answer");
+        assert_eq!(response.status, 200, "{row}: {}", response.text());
+        assert_served_by(&row, &response, "echo-service");
+        for name in ["content-length", "content-type", "date", "server"] {
+            assert!(
+                response.header(name).is_some(),
+                "{row}: {name} of {:?}",
+                response.headers
+            );
+        }
+        assert_eq!(response.echo("method"), method, "{row}");
+        assert_eq!(response.echo("path"), format!("/{path}"), "{row}");
+        assert_eq!(response.echo("protocol"), "HTTP/1.1", "{row}");
+        assert_eq!(response.echo("host"), host, "{row}");
+        assert_eq!(
+            response.seen_by_app("user-agent"),
+            ["Go-http-client/1.1"],
+            "{row}"
+        );
+    }
+    feature.end();
+    DEFAULT_BACKEND.len()
+}
+
+fn host_rules(cluster: &Cluster, way: Way) -> usize {
+    let pair = tls::self_signed(&["foo.bar.com"]);
+    let spec = "  tls:\n  - hosts: [foo.bar.com]\n    secretName: conformance-tls\n  rules:\n"
+        .to_owned()
+        + &rule(
+            "*.foo.com",
+            &[("Prefix", "/", "wildcard-foo-com", "number: 8080")],
+        )
+        + &rule(
+            "foo.bar.com",
+            &[("Prefix", "/", "foo-bar-com", "name: http")],
+        );
+    let services = ["wildcard-foo-com", "foo-bar-com"];
+    let feature = Feature::start(cluster, way, "host-rules", &services, &spec, Some(&pair));
+    feature.until_served("foo.bar.com", "/", "foo-bar-com");
+    feature.until_certificate("foo.bar.com", &pair);
+    for (scheme, host, path, service) in HOST_RULES {
+        let row = format!("{way:?} {scheme}://{host}{path}");
+        let response = if scheme == "https" {
+            let (mut connection, _) = tls::open(feature.https, host).expect("a handshake");
+            connection
+                .send(&Request::get(host, path))
+                .expect("an answer")
+        } else {
+            feature.get(host, path)
+        };
+        assert_answer(&row, &response, service);
+    }
+    feature.end();
+    HOST_RULES.len()
+}
+
+fn ingress_class(cluster: &Cluster, way: Way) -> usize {
+    let spec = "  rules:\n".to_owned()
+        + &rule(
+            "no-class",
+            &[("Prefix", "/", "echo-service", "number: 8080")],
+        );
+    let feature = Feature::start(
+        cluster,
+        way,
+        "ingress-class",
+        &["echo-service"],
+        &spec,
+        None,
+    );
+    feature.until_served("no-class", "/", "echo-service");
+    let kubectl = cluster.kubectl();
+    let invalid = ingress(
+        "invalid",
+        "some-invalid-class-name",
+        &spec.replace("no-class", "other-class"),
+    );
+    kubectl.apply(&feature.namespace, &invalid);
+    // One that is served, applied after it: whoever serves this has seen the other.
+    let after = ingress(
+        "after",
+        "tiergate",
+        &spec.replace("no-class", "after-class"),
+    );
+    kubectl.apply(&feature.namespace, &after);
+    feature.until_served("after-class", "/", "echo-service");
+    assert_eq!(feature.get("other-class", "/").status, 404);
+    let object = kubectl.json(&format!(
+        "--namespace {} get ingress invalid",
+        feature.namespace
+    ));
+    let status = &object["status"]["loadBalancer"]["ingress"];
+    assert!(status.is_null(), "{way:?}: {status}");
+    feature.end();
+    1
+}
+
+fn load_balancing(cluster: &Cluster, way: Way) -> usize {
+    let spec = "  rules:\n".to_owned()
+        + &rule(
+            "load-balancing",
+            &[("Prefix", "/", "echo-service", "number: 8080")],
+        );
+    let feature = Feature::start(
+        cluster,
+        way,
+        "load-balancing",
+        &["echo-service"],
+        &spec,
+        None,
+    );
+    let (namespace, kubectl) = (&feature.namespace, cluster.kubectl());
+    kubectl.ok(&format!(
+        "--namespace {namespace} scale deployment echo-service --replicas=10"
+    ));
+    kubectl.rolled_out(namespace, "echo-service");
+    let pods = || -> BTreeSet<String> {
+        let answers = (0..100).map(|_| feature.get("load-balancing", "/"));
+        answers
+            .map(|response| {
+                assert_eq!(response.status, 200, "{}", response.text());
+                response.echo("pod")
+            })
+            .collect()
+    };
+    feature.until_served("load-balancing", "/", "echo-service");
+    // The last slice may still be on its way to the tier.
+    wait::until("ten pods that answer", wait::CHANGE_SECONDS, || {
+        let pods = pods();
+        wait::seen(pods.len() == 10, format!("{pods:?}"))
+    });
+    assert_eq!(pods().len(), 10, "{way:?}");
+    feature.end();
+    1
+}
+
+fn path_rules(cluster: &Cluster, way: Way) -> usize {
+    let services: BTreeSet<&str> = RULES.iter().map(|(_, _, _, service)| *service).collect();
+    let services: Vec<&str> = services.into_iter().collect();
+    let hosts: BTreeSet<&str> = RULES.iter().map(|(host, ..)| *host).collect();
+    let rules = hosts.into_iter().map(|host| {
+        let paths: Vec<_> = RULES
+            .iter()
+            .filter(|rule| rule.0 == host)
+            .map(|(_, kind, path, service)| (*kind, *path, *service, "number: 8080"))
+            .collect();
+        rule(host, &paths)
+    });
+    let spec = "  rules:\n".to_owned() + &rules.collect::<String>();
+    let feature = Feature::start(cluster, way, "path-rules", &services, &spec, None);
+    for (host, path, service) in PATH_RULES {
+        if let Some(service) = service {
+            feature.until_served(host, path, service);
+        }
+    }
+    for (host, path, service) in PATH_RULES {
+        assert_answer(
+            &format!("{way:?} {host}{path}"),
+            &feature.get(host, path),
+            service,
+        );
+    }
+    feature.end();
+    PATH_RULES.len()
+}
+
+fn assert_answer(row: &str, response: &Response, service: Option<&str>) {
+    match service {
+        Some(service) => {
+            assert_eq!(response.status, 200, "{row}: {}", response.text());
+            assert_served_by(row, response, service);
+        }
+        None => assert_eq!(response.status, 404, "{row}: {}", response.text()),
+    }
+}
+
+fn assert_served_by(row: &str, response: &Response, service: &str) {
+    assert!(
+        is_served_by(response, service),
+        "{row}: {service}, not {}",
+        response.echo("pod")
+    );
+}

@@ -320,8 +320,10 @@ fn annotations_page() -> String {
         .collect();
     page += &format!(
         "Annotations that guard access close the rules of their Ingress: requests are answered with 503 (`route_closed`), because an\n\
-         application that stands open without its guard is worse. These are {} and all that begin with `auth-`. The condition is\n\
-         `GuardUnsupported`.\n\
+         application that stands open without its guard is worse. These are {} and all that begin with `auth-`. So do\n\
+         TLS to pods by `backend-protocol` and `ssl-passthrough: \"true\"`. With `auth-tls-*` every Ingress of the namespace that names one of its hosts is\n\
+         closed, because ingress-nginx asks for client certificates on the whole host. A closed Ingress also has the paths below the part of its own\n\
+         paths that is no regular expression. The condition is `GuardUnsupported` (ADR 0030).\n\
          \n\
          Every other annotation with that prefix has no effect (condition `AnnotationUnsupported`), nor has one whose value makes no sense\n\
          (`AnnotationInvalid`). Conditions are in the log, in `/debug/model`, in the metric `tiergate_config_conditions`, and in what `explain` prints.\n",

@@ -204,7 +204,7 @@ fn bad_annotations() -> Vec<(&'static str, String, u16, &'static str)> {
             "backend-protocol",
             "HTTPS",
             503,
-            "AnnotationUnsupported",
+            "GuardUnsupported",
         ),
         (
             "misspelt",

@@ -84,12 +84,17 @@ fn part<'a>(
     let mut secrets = Named::new(objects, &scope.secrets);
     // First, so that no number of Ingresses takes its place among those that are read.
     let default_certificate = certificate::default(scope, &mut secrets, &mut conditions);
+    let guarded = annotation::guarded_hosts(&ingresses);
     for our in &ingresses {
-        if let Some(policy) = annotation::policy(our, &mut conditions) {
+        let policy = annotation::policy(our, &guarded, &mut conditions);
+        ingress::translate(our, &mut claims, &mut services, &mut conditions);
+        if let Some(policy) = policy {
+            if policy.is_closed {
+                ingress::close(our, &mut claims, &mut services);
+            }
             let name = (our.tenant.clone(), our.name.name.as_str().into());
             claims.policies.insert(name, Arc::new(policy));
         }
-        ingress::translate(our, &mut claims, &mut services, &mut conditions);
         // Not after all rules: a younger rule of another tenant must not take a certificate away.
         certificate::translate(our, &mut secrets, &mut claims, &mut conditions);
     }

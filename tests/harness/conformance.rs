@@ -183,10 +183,10 @@ impl<'c> Feature<'c> {
         }
         let trusted = format!("--trusted-proxies={}", cluster.pod_network());
         let arguments = ["--ingress-class=tiergate", &trusted];
-        kubectl.apply(
-            &namespace,
-            &namespace_tier("ingress", &namespace, 1, &arguments),
-        );
+        let tier = namespace_tier("ingress", &namespace, 1, &arguments);
+        let port = "{name: http, port: 80, targetPort: http";
+        let tier = tier.replace(port, &format!("{port}, appProtocol: kubernetes.io/h2c"));
+        kubectl.apply(&namespace, &tier);
         kubectl.apply(&namespace, &ingress("conformance", "tiergate", spec));
         for service in services {
             kubectl.rolled_out(&namespace, service);
@@ -206,7 +206,7 @@ impl<'c> Feature<'c> {
                 if certificate.is_some() {
                     cluster.allow_secrets(&namespace);
                 }
-                kubectl.apply(&namespace, &delegation(spec));
+                kubectl.apply(&namespace, &delegation("delegation", spec));
                 (cluster.http(), cluster.https())
             }
         };
@@ -260,17 +260,42 @@ impl<'c> Feature<'c> {
         });
     }
 
-    /// As the suite ends a feature: nobody waits for the namespace.
+    /// Sends a further host from the cluster tier to the namespace's, where there are two.
+    ///
+    /// # Panics
+    /// When kubectl refuses.
+    pub fn delegate(&self, host: &str) {
+        if self.way == Way::Two {
+            let rules = format!("  rules:\n  - host: \"{host}\"\n");
+            let yaml = delegation(&format!("delegation-{host}"), &rules);
+            self.cluster.kubectl().apply(&self.namespace, &yaml);
+        }
+    }
+
+    /// As the suite ends a feature: nobody waits for the namespace. Only what catches every host at the cluster tier must be gone, which the
+    /// other way through it shares.
+    ///
+    /// # Panics
+    /// When kubectl refuses.
     pub fn end(self) {
+        let kubectl = self.cluster.kubectl();
+        if self.way == Way::Two {
+            let namespace = &self.namespace;
+            kubectl.ok(&format!(
+                "--namespace {namespace} delete ingress delegation"
+            ));
+            wait::until("nobody's host is nobody's", wait::CHANGE_SECONDS, || {
+                let response = self.get("nobody.example.test", "/");
+                wait::seen(response.status == 404, response.status.to_string())
+            });
+        }
         let namespace = &self.namespace;
-        self.cluster
-            .kubectl()
-            .ok(&format!("delete namespace {namespace} --wait=false"));
+        kubectl.ok(&format!("delete namespace {namespace} --wait=false"));
     }
 }
 
 /// What the cluster tier is told: the hosts of the Ingress go to the tier of the namespace, and TLS ends before it.
-fn delegation(spec: &str) -> String {
+fn delegation(name: &str, spec: &str) -> String {
     let tier = "service: {name: ingress, port: {number: 80}}";
     let tls: String = spec
         .lines()
@@ -290,5 +315,5 @@ fn delegation(spec: &str) -> String {
     } else {
         format!("{tls}  rules:\n{rules}")
     };
-    ingress("delegation", "tiergate-cluster", &spec)
+    ingress(name, "tiergate-cluster", &spec)
 }

@@ -13,6 +13,16 @@ pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// What begins the annotations that are read: ingress-nginx's.
 pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
+/// The annotations with that prefix whose values matter; of the others the names are kept, to tell their owner.
+const VALUES_READ: [&str; 6] = [
+    "backend-protocol",
+    "proxy-body-size",
+    "proxy-connect-timeout",
+    "proxy-read-timeout",
+    "proxy-send-timeout",
+    "ssl-passthrough",
+];
+
 /// Bytes of an annotation's value that are read. Of a longer one so much is kept that it is seen to be too long.
 pub const ANNOTATION_BYTES_MAX: usize = 4096;
 
@@ -23,7 +33,7 @@ pub struct Ingress {
     pub created: Option<Timestamp>,
     /// The class that the annotation [`CLASS_ANNOTATION`] names.
     pub class_annotation: Option<String>,
-    /// The annotations with [`ANNOTATION_PREFIX`], without it, by name.
+    /// The annotations with [`ANNOTATION_PREFIX`], without it, by name; without a value where none is read.
     pub annotations: Box<[(Box<str>, Box<str>)]>,
     /// All of its specification.
     pub spec: v1::IngressSpec,
@@ -61,7 +71,9 @@ impl From<v1::Ingress> for Object {
                 .iter()
                 .filter_map(|(name, value)| {
                     let name = name.strip_prefix(ANNOTATION_PREFIX)?;
-                    Some((name.into(), bounded(value).into()))
+                    let is_read = VALUES_READ.contains(&name);
+                    let value = if is_read { bounded(value) } else { "" };
+                    Some((name.into(), value.into()))
                 })
                 .collect(),
             spec: compact(ingress.spec.unwrap_or_default()),

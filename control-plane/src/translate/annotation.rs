@@ -6,16 +6,22 @@
 //!
 //! Values are read as ingress-nginx reads them (its "Annotations" page): times are seconds without a unit, sizes have `k`, `m` or `g`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::{Policy, Protocol};
 
 use super::OurIngress;
 use super::condition::{Condition, Reason};
+use crate::model::tenant::Tenant;
 use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
 
-/// The longest time that an annotation may ask for.
-const SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+/// The longest time that an annotation may ask for: a day, as settings may.
+const SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Names of annotations in one condition, and characters of a value.
+const NAMES_SHOWN: usize = 8;
+const VALUE_SHOWN: usize = 64;
 
 /// An annotation that is followed.
 pub struct Served {
@@ -33,16 +39,18 @@ enum Refused {
     /// Its value makes no sense: as it should be.
     Invalid(&'static str),
     /// What it asks for cannot be done, and must not be left out.
-    Closes(&'static str),
+    Closes,
 }
+
+const SECONDS: &str = "seconds, 1 to 86400";
 
 /// By name.
 pub const SERVED: [Served; 5] = [
     Served {
         name: "backend-protocol",
-        values: "`HTTP`, `AUTO_HTTP`, `GRPC`",
+        values: "`HTTP`, `GRPC`",
         meaning: "How pods are spoken to, in place of what the Service port says (`appProtocol`): HTTP/1.1, or HTTP/2 for `GRPC`. \
-                  `HTTPS`, `GRPCS` and `FCGI` are not supported and close the rules.",
+                  `HTTPS`, `GRPCS`, `AUTO_HTTP` and `FCGI` are not supported and close the rules.",
         follow: |value, policy| {
             policy.protocol = Some(protocol(value)?);
             Ok(())
@@ -59,7 +67,7 @@ pub const SERVED: [Served; 5] = [
     },
     Served {
         name: "proxy-connect-timeout",
-        values: "seconds, 1 to 604800",
+        values: SECONDS,
         meaning: "The longest wait for a connection to a pod, in place of `timeouts.connect`. Connections that requests share (HTTP/2) keep \
                   the tier's limit.",
         follow: |value, policy| {
@@ -69,9 +77,9 @@ pub const SERVED: [Served; 5] = [
     },
     Served {
         name: "proxy-read-timeout",
-        values: "seconds, 1 to 604800",
+        values: SECONDS,
         meaning: "The longest wait for the head of a response, and between two pieces of its body or of a WebSocket, in place of \
-                  `timeouts.response_head` and `timeouts.response_body`.",
+                  `timeouts.response_head` and, as far as the pod is waited for, `timeouts.response_body`.",
         follow: |value, policy| {
             policy.read = Some(seconds(value)?);
             Ok(())
@@ -79,8 +87,8 @@ pub const SERVED: [Served; 5] = [
     },
     Served {
         name: "proxy-send-timeout",
-        values: "seconds, 1 to 604800",
-        meaning: "How long a pod may take no more of the body of a request, in place of `timeouts.response_head`.",
+        values: SECONDS,
+        meaning: "How long a pod may take no more of the body of a request while there is more of it, in place of `timeouts.response_head`.",
         follow: |value, policy| {
             policy.send = Some(seconds(value)?);
             Ok(())
@@ -96,57 +104,140 @@ pub const GUARDS: [&str; 4] = [
     "whitelist-source-range",
 ];
 
-/// What an Ingress asks for beside its rules; nothing when it has no annotation that is followed.
-pub(super) fn policy(our: &OurIngress<'_>, conditions: &mut Vec<Condition>) -> Option<Policy> {
+/// Client certificates: ingress-nginx asks for them on all of the host, whichever Ingress says so.
+const GUARDS_OF_HOST: &str = "auth-tls-";
+
+/// What one Ingress is told, beside values that make no sense.
+#[derive(Default)]
+struct Told<'a> {
+    closing: Vec<&'a str>,
+    unsupported: Vec<&'a str>,
+}
+
+/// What an Ingress asks for beside its rules; nothing when it has no annotation that is followed. `guarded` are the hosts for which
+/// somebody of the same namespace asks for client certificates.
+pub(super) fn policy(
+    our: &OurIngress<'_>,
+    guarded: &BTreeSet<(Tenant, HostPattern)>,
+    conditions: &mut Vec<Condition>,
+) -> Option<Policy> {
     let mut policy = Policy::default();
+    let mut told = Told::default();
     for (name, value) in &our.ingress.annotations {
-        if let Some((reason, message)) = follow(name, value, &mut policy) {
+        if let Some(message) = follow(name, value, &mut policy, &mut told) {
             let field = format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]");
-            conditions.push(our.condition(field, reason, message));
+            conditions.push(our.condition(field, Reason::AnnotationInvalid, message));
         }
+    }
+    for (reason, names, message) in [
+        (
+            Reason::GuardUnsupported,
+            told.closing,
+            "not supported, and to leave it out would open what it guards: the requests of this Ingress are answered with 503",
+        ),
+        (
+            Reason::AnnotationUnsupported,
+            told.unsupported,
+            "not supported: it has no effect",
+        ),
+    ] {
+        if !names.is_empty() {
+            let message = format!("{}: {message}", shown(&names));
+            conditions.push(our.condition("metadata.annotations", reason, message));
+        }
+    }
+    if !policy.is_closed
+        && !guarded.is_empty()
+        && let Some(host) = guarded_host(our, guarded)
+    {
+        policy.is_closed = true;
+        let message = format!(
+            "another Ingress of this namespace asks for client certificates for {host}, which are not supported: the requests of this \
+             Ingress are answered with 503"
+        );
+        conditions.push(our.condition("spec.rules", Reason::GuardUnsupported, message));
     }
     (policy != Policy::default()).then_some(policy)
 }
 
-/// Follows one annotation. Some: what is wrong.
-fn follow(name: &str, value: &str, policy: &mut Policy) -> Option<(Reason, String)> {
-    if is_guard(name) {
+/// The hosts for which client certificates are asked for, by namespace.
+pub(super) fn guarded_hosts(ingresses: &[OurIngress<'_>]) -> BTreeSet<(Tenant, HostPattern)> {
+    let guards = |our: &&OurIngress<'_>| {
+        let mut names = our.ingress.annotations.iter();
+        names.any(|(name, _)| name.starts_with(GUARDS_OF_HOST))
+    };
+    let hosts = |our: &OurIngress<'_>| {
+        let hosts = super::ingress::hosts(our).into_iter();
+        let tenant = our.tenant.clone();
+        hosts.map(move |host| (tenant.clone(), host))
+    };
+    ingresses.iter().filter(guards).flat_map(hosts).collect()
+}
+
+fn guarded_host(
+    our: &OurIngress<'_>,
+    guarded: &BTreeSet<(Tenant, HostPattern)>,
+) -> Option<HostPattern> {
+    let mut hosts = super::ingress::hosts(our).into_iter();
+    hosts.find(|host| guarded.contains(&(our.tenant.clone(), host.clone())))
+}
+
+/// Names in a sentence.
+fn shown(names: &[&str]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMES_SHOWN)
+        .map(|name| format!("{ANNOTATION_PREFIX}{name}"))
+        .collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Follows one annotation. Some: what is wrong with its value.
+fn follow<'a>(
+    name: &'a str,
+    value: &str,
+    policy: &mut Policy,
+    told: &mut Told<'a>,
+) -> Option<String> {
+    let is_passthrough = name == "ssl-passthrough" && value.trim() == "true";
+    if name.starts_with("auth-") || GUARDS.contains(&name) || is_passthrough {
         policy.is_closed = true;
-        let message = "it guards access, and is not supported: the requests of this Ingress are answered with 503";
-        return Some((Reason::GuardUnsupported, message.to_owned()));
+        told.closing.push(name);
+        return None;
     }
     let Some(served) = SERVED.iter().find(|served| served.name == name) else {
-        let message = "it is not supported and has no effect".to_owned();
-        return Some((Reason::AnnotationUnsupported, message));
+        told.unsupported.push(name);
+        return None;
     };
     if value.len() > ANNOTATION_BYTES_MAX {
-        let message = format!("it is left out: it is longer than {ANNOTATION_BYTES_MAX} bytes");
-        return Some((Reason::AnnotationInvalid, message));
+        return Some(format!(
+            "it is left out: it is longer than {ANNOTATION_BYTES_MAX} bytes"
+        ));
     }
     match (served.follow)(value.trim(), policy) {
         Ok(()) => None,
         Err(Refused::Invalid(wanted)) => {
-            let message = format!("it is left out: {value:?} is not {wanted}");
-            Some((Reason::AnnotationInvalid, message))
+            let value: String = value.chars().take(VALUE_SHOWN).collect();
+            Some(format!("it is left out: {value:?} is not {wanted}"))
         }
-        Err(Refused::Closes(why)) => {
+        Err(Refused::Closes) => {
             policy.is_closed = true;
-            let message = format!("{why}: the requests of this Ingress are answered with 503");
-            Some((Reason::AnnotationUnsupported, message))
+            told.closing.push(name);
+            None
         }
     }
 }
 
-fn is_guard(name: &str) -> bool {
-    name.starts_with("auth-") || GUARDS.contains(&name)
-}
-
 fn protocol(value: &str) -> Result<Protocol, Refused> {
     match value.to_ascii_uppercase().as_str() {
-        "HTTP" | "AUTO_HTTP" => Ok(Protocol::Http1),
+        "HTTP" => Ok(Protocol::Http1),
         "GRPC" => Ok(Protocol::H2c),
-        "HTTPS" | "GRPCS" => Err(Refused::Closes("TLS to the application is not supported")),
-        "FCGI" => Err(Refused::Closes("FastCGI is not supported")),
+        // With AUTO_HTTP the pod gets TLS when the client speaks it.
+        "HTTPS" | "GRPCS" | "AUTO_HTTP" | "FCGI" => Err(Refused::Closes),
         _ => Err(Refused::Invalid(
             "HTTP, AUTO_HTTP, GRPC, HTTPS, GRPCS or FCGI",
         )),
@@ -154,9 +245,9 @@ fn protocol(value: &str) -> Result<Protocol, Refused> {
 }
 
 fn seconds(value: &str) -> Result<Duration, Refused> {
-    let seconds = value.parse().ok();
+    let seconds = number(value);
     let seconds = seconds.filter(|seconds| (1..=SECONDS_MAX).contains(seconds));
-    let wanted = Refused::Invalid("a number of seconds from 1 to 604800, without a unit");
+    let wanted = Refused::Invalid("a number of seconds from 1 to 86400, without a unit");
     seconds.map(Duration::from_secs).ok_or(wanted)
 }
 
@@ -167,14 +258,17 @@ fn bytes(value: &str) -> Result<u64, Refused> {
         Some((end, 'g' | 'G')) => (&value[..end], 1 << 30),
         _ => (value, 1),
     };
-    // `parse` would take a sign.
-    let number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number = number.then(|| digits.parse::<u64>().ok()).flatten();
     let wanted =
         Refused::Invalid("a number of bytes, with k, m or g behind it or none; 0 is no limit");
-    number
+    number(digits)
         .and_then(|number| number.checked_mul(factor))
         .ok_or(wanted)
+}
+
+/// Digits only: `parse` would take a sign.
+fn number(digits: &str) -> Option<u64> {
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -183,9 +277,15 @@ mod tests {
 
     /// What one annotation makes of a policy, and what is said of it.
     fn followed(name: &str, value: &str) -> (Policy, Option<Reason>) {
-        let mut policy = Policy::default();
-        let said = follow(name, value, &mut policy);
-        (policy, said.map(|(reason, _)| reason))
+        let (mut policy, mut told) = (Policy::default(), Told::default());
+        let invalid = follow(name, value, &mut policy, &mut told).is_some();
+        let said = [
+            (invalid, Reason::AnnotationInvalid),
+            (!told.closing.is_empty(), Reason::GuardUnsupported),
+            (!told.unsupported.is_empty(), Reason::AnnotationUnsupported),
+        ];
+        let mut said = said.into_iter().filter(|(is_said, _)| *is_said);
+        (policy, said.next().map(|(_, reason)| reason))
     }
 
     #[test]
@@ -260,7 +360,8 @@ mod tests {
             ("proxy-body-size", &long),
             ("proxy-read-timeout", "0"),
             ("proxy-read-timeout", "60s"),
-            ("proxy-read-timeout", "604801"),
+            ("proxy-read-timeout", "+5"),
+            ("proxy-read-timeout", "86401"),
             ("backend-protocol", "ftp"),
             ("backend-protocol", "ö"),
         ] {
@@ -315,7 +416,20 @@ mod tests {
             (
                 "backend-protocol",
                 "HTTPS",
-                closed,
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            (
+                "backend-protocol",
+                "AUTO_HTTP",
+                closed.clone(),
+                Reason::GuardUnsupported,
+            ),
+            ("ssl-passthrough", "true", closed, Reason::GuardUnsupported),
+            (
+                "ssl-passthrough",
+                "false",
+                Policy::default(),
                 Reason::AnnotationUnsupported,
             ),
         ] {

@@ -50,7 +50,7 @@ pub enum Reason {
     DefaultBackendConflict,
     /// An Ingress names one path of one host twice.
     DuplicatePath,
-    /// An annotation asks for a guard that is not there.
+    /// What an annotation asks for is not there, and must not be left out.
     GuardUnsupported,
     /// A rule names neither a Service with a port nor anything else.
     InvalidBackend,
@@ -160,7 +160,7 @@ impl Reason {
             Self::DefaultBackendConflict => "An older Ingress has the default backend of a host.",
             Self::DuplicatePath => "An Ingress names one path of one host twice.",
             Self::GuardUnsupported => {
-                "An annotation guards access in a way that is not supported: its rules are closed."
+                "An annotation guards access, or asks for TLS to pods, in a way that is not supported: its rules are closed."
             }
             Self::InvalidBackend => "A rule names neither a Service with a port nor anything else.",
             Self::InvalidEndpoint => {

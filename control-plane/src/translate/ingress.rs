@@ -47,6 +47,63 @@ pub(super) fn translate(
     }
 }
 
+/// Claims more for an Ingress that is closed: its paths may be regular expressions, as ingress-nginx reads them, and what they
+/// would match must not fall to a shorter path of another Ingress. Each claims what stands before its first sign of an expression: all
+/// of it where an element of the path ends there, else up to the last slash; one that is no path claims all of its host.
+pub(super) fn close(our: &OurIngress<'_>, claims: &mut Claims, services: &mut Services<'_>) {
+    for rule in our.ingress.spec.rules.iter().flatten() {
+        let Ok(host) = host::pattern(rule.host.as_deref().unwrap_or_default()) else {
+            continue;
+        };
+        for path in rule.http.iter().flat_map(|http| &http.paths) {
+            let text = path.path.as_deref().unwrap_or_default();
+            let Some(begin) = begin_of_expression(&path.path_type, text) else {
+                continue;
+            };
+            let pattern = PathPattern::try_from(("Prefix", begin));
+            let root = || PathPattern::try_from(("Prefix", "/"));
+            let Ok(pattern) = pattern.or_else(|_| root()) else {
+                continue;
+            };
+            // No request gets there: whichever Service the path names does not matter.
+            let (backend, _) = services.backend(our.tenant.as_str(), &IngressBackend::default());
+            let target = RouteTarget {
+                ingress: our.name.name.as_str().into(),
+                backend,
+            };
+            let key = RouteKey {
+                host: host.clone(),
+                path: Some(pattern),
+            };
+            // Somebody may have it already: then its requests are that one's.
+            let _ = claims.route(key, &our.tenant, target);
+        }
+    }
+}
+
+/// What every path begins with that this one can match as a regular expression. None: it is none, and a path that is claimed as it
+/// stands.
+fn begin_of_expression<'p>(kind: &str, path: &'p str) -> Option<&'p str> {
+    const SIGNS: [char; 12] = ['(', ')', '[', ']', '{', '}', '*', '+', '?', '|', '^', '$'];
+    /// What comes after a whole element in nearly every such path: it ends there, or goes on with a slash.
+    const ENDS: [&str; 3] = ["(/", "$", "?"];
+    match path.find(SIGNS) {
+        Some(sign) => {
+            let (before, rest) = path.split_at(sign);
+            // In `/a/?(.*)` the slash is what may be missing.
+            let before = before
+                .strip_suffix('/')
+                .filter(|_| rest.starts_with('?'))
+                .unwrap_or(before);
+            let is_whole = ENDS.iter().any(|end| rest.starts_with(end)) && before.len() > 1;
+            let slash = before.rfind('/').map_or(0, |slash| slash + 1);
+            Some(if is_whole { before } else { &before[..slash] })
+        }
+        None if PathPattern::try_from((kind, path)).is_err() => Some("/"),
+        None => None,
+    }
+}
+
 /// The hosts that the valid rules of an Ingress name, each once.
 pub(super) fn hosts(our: &OurIngress<'_>) -> Vec<HostPattern> {
     let mut hosts: Vec<HostPattern> = our
@@ -159,5 +216,30 @@ fn target(
     RouteTarget {
         ingress: our.name.name.as_str().into(),
         backend: name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_expression_begins_with_what_it_always_has() {
+        for (kind, path, begin) in [
+            ("Prefix", "/admin", None),
+            ("Exact", "/admin/", None),
+            ("ImplementationSpecific", "/admin(/|$)(.*)", Some("/admin")),
+            ("ImplementationSpecific", "/admin/?(.*)", Some("/admin")),
+            ("ImplementationSpecific", "/a/b/(.*)", Some("/a/b/")),
+            ("ImplementationSpecific", "/int(.*)", Some("/")),
+            ("ImplementationSpecific", "/a/v[0-9]+/b", Some("/a/")),
+            ("ImplementationSpecific", "/(.*)", Some("/")),
+            ("ImplementationSpecific", "(.*)", Some("")),
+            ("Prefix", "relative", Some("/")),
+            ("Prefix", "/a b", Some("/")),
+            ("ImplementationSpecific", "", None),
+        ] {
+            assert_eq!(begin_of_expression(kind, path), begin, "{kind} {path:?}");
+        }
     }
 }

@@ -114,7 +114,7 @@ pub(crate) static REASONS: [Reason; 27] = [
         StatusCode::PAYLOAD_TOO_LARGE,
         Side::Downstream,
         "the body of the request is larger than allowed",
-        "Raise `limits.body_bytes_max`, or upload in parts.",
+        "Raise `limits.body_bytes_max`, or the annotation `proxy-body-size` of the Ingress, or upload in parts.",
     ),
     reason(
         "body_timeout",
@@ -156,7 +156,7 @@ pub(crate) static REASONS: [Reason; 27] = [
         StatusCode::SERVICE_UNAVAILABLE,
         Side::Internal,
         "the Ingress asks for something that this tier cannot give, and must not be served without it",
-        "Look at the conditions of the Ingress in `/debug/model`: an annotation that guards access, or TLS to the application, is not \
+        "Look at the conditions of the Ingress in `/debug/model`: an annotation that guards access, or asks for TLS or FastCGI to the application, is not \
          supported. Remove the annotation only if the application needs no such guard.",
     ),
     reason(
@@ -193,7 +193,7 @@ pub(crate) static REASONS: [Reason; 27] = [
         StatusCode::GATEWAY_TIMEOUT,
         Side::Upstream,
         "the application did not begin its answer in time",
-        "The application is slow or stuck. `timeouts.response_head` is the limit.",
+        "The application is slow or stuck. `timeouts.response_head` is the limit, or the annotation `proxy-read-timeout` of the Ingress.",
     ),
     reason(
         "upstream_reset",

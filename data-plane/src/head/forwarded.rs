@@ -153,7 +153,11 @@ fn appended(headers: &HeaderMap, client: &Client) -> HeaderValue {
         list.extend_from_slice(b", ");
     }
     list.extend_from_slice(own);
-    HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or_else(|_| client.ip_value.clone())
+    let list = HeaderValue::from_maybe_shared(Bytes::from(list));
+    let mut list = list.unwrap_or_else(|_| client.ip_value.clone());
+    // It begins with one client of many: not for the table of an HTTP/2 connection (`client.rs`).
+    list.set_sensitive(true);
+    list
 }
 
 fn if_absent(headers: &mut HeaderMap, name: &HeaderName, value: impl FnOnce() -> HeaderValue) {

@@ -35,10 +35,9 @@ impl Present {
     pub(crate) const FORWARDED_PORT: Self = Self(1 << 17);
     pub(crate) const REAL_IP: Self = Self(1 << 18);
 
-    pub(crate) const SERVER: Self = Self(1 << 20);
-
     /// A value that begins or ends with a blank. Only of HTTP/2: HTTP/1.1 has blanks there that belong to no value.
     pub(crate) const PADDED: Self = Self(1 << 19);
+    pub(crate) const SERVER: Self = Self(1 << 20);
 
     /// Of a whole head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {

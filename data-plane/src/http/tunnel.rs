@@ -1,4 +1,4 @@
-//! Carries bytes both ways after 101 (WebSocket and other upgrades), until either side ends, pauses too long, or we drain.
+//! Carries bytes both ways after 101 (WebSocket and other upgrades), until both sides have ended, nothing moves for too long, or we drain.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,7 +34,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
     ) {
         let pause_max = self.pause_max;
         let bare = tokio::time::timeout(pause_max, self.lease.into_raw());
-        let Ok(Some(mut raw)) = bare.await else {
+        let bare = tokio::select! {
+            bare = bare => bare,
+            () = connections.reached(Stage::Deadline) => return,
+        };
+        let Ok(Some(mut raw)) = bare else {
             return;
         };
         let upgraded = self.owner.upgraded();

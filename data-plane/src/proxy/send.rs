@@ -258,17 +258,22 @@ impl<'r, N: Net> Sender<'r, N> {
     /// Until when the endpoint may take, if that is not over: its time begins when it has the whole request, or a further
     /// part of it.
     fn later(&self, started: Instant) -> Option<Instant> {
-        let now = Instant::now();
+        let (now, waits) = (Instant::now(), self.waits());
         let (since, limit) = match &self.upload {
-            Some(upload) if upload.is_complete() => (upload.moved_at(), self.waits().read),
-            Some(upload) => (upload.moved_at(), self.waits().send),
-            None => (started, self.waits().read),
+            Some(upload) if upload.is_complete() => (upload.moved_at(), waits.read),
+            Some(upload) => (upload.moved_at(), waits.send),
+            None => (started, waits.read),
         };
-        if since + limit > now {
-            return Some(since + limit);
-        }
+        // A body may have moved before, for another try or while this one connected.
+        let until = since.max(started) + limit;
         // The body itself fails when the client pauses too long.
-        self.is_client_late().then(|| now + limit)
+        let until = if until <= now && self.is_client_late() {
+            now + limit
+        } else {
+            until
+        };
+        // Not later than the shorter of both: which one holds may be another when it is over.
+        (until > now).then(|| until.min(now + waits.shortest()))
     }
 
     fn waits(&self) -> Waits {

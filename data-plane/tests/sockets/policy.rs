@@ -226,3 +226,77 @@ fn a_connection_may_take_as_long_as_the_ingress_says() {
         assert!((proxy.errors("connect_timeout") - 1.0).abs() < 0.1);
     });
 }
+
+#[test]
+fn a_further_table_may_change_the_policy_alone() {
+    run(async {
+        let endpoint = echo().await;
+        let mut builder = TableBuilder::new();
+        let id = builder.backend(backend("app", Protocol::Http1, &[endpoint.address]));
+        let route = builder.route(owner("a"), id);
+        let _ = builder.path(&pattern("a.example"), PathMatch::Prefix, "/", route);
+        let open = builder.next_table().expect("a first table");
+        builder.policy(
+            route,
+            Some(Arc::new(Policy {
+                is_closed: true,
+                ..Policy::default()
+            })),
+        );
+        let closed = builder.next_table().expect("another table");
+        builder.policy(route, None);
+        let again = builder.next_table().expect("another table");
+        builder.policy(route, None);
+        assert!(builder.next_table().is_none(), "nothing has changed");
+        let proxy = proxy(config(), open).await;
+        let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+        assert_eq!(get(proxy.http, request).await.status, 200);
+        for (table, status) in [(closed, 503), (again, 200)] {
+            proxy.cell.publish(table);
+            assert_eq!(get(proxy.http, request).await.status, status);
+        }
+    });
+}
+
+#[test]
+fn a_body_without_a_length_is_counted_as_it_comes() {
+    run(async {
+        let endpoint = echo().await;
+        let policy = Policy {
+            body_bytes_max: Some(3),
+            ..Policy::default()
+        };
+        let proxy = proxy(config(), table(policy, &[endpoint.address])).await;
+        for (host, status) in [("a", 413), ("b", 200)] {
+            let request = format!(
+                "POST / HTTP/1.1\r\nHost: {host}.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+            );
+            assert_eq!(get(proxy.http, &request).await.status, status, "{host}");
+        }
+    });
+}
+
+#[test]
+fn the_wait_for_an_answer_begins_when_the_body_has_ended() {
+    run(async {
+        let endpoint = scripted(|mut peer: Peer| async move {
+            let _ = peer.receive().await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        // While the body comes its pod would have an hour, longer than the test; after it, little.
+        let policy = Policy {
+            read: Some(SOON),
+            send: Some(Duration::from_secs(3600)),
+            ..Policy::default()
+        };
+        let proxy = proxy(config(), table(policy, &[endpoint.address])).await;
+        let mut client = Client::connect(proxy.http).await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nhello")
+            .await;
+        tokio::time::sleep(SOON * 3).await;
+        client.send("world").await;
+        assert_eq!(client.response().await.status, 504);
+    });
+}

@@ -14,7 +14,7 @@ pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
 /// The annotations with that prefix whose values matter; of the others the names are kept, to tell their owner.
-const VALUES_READ: [&str; 6] = [
+pub(crate) const VALUES_READ: [&str; 6] = [
     "backend-protocol",
     "proxy-body-size",
     "proxy-connect-timeout",

@@ -274,6 +274,7 @@ fn number(digits: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::ingress::VALUES_READ;
 
     /// What one annotation makes of a policy, and what is said of it.
     fn followed(name: &str, value: &str) -> (Policy, Option<Reason>) {
@@ -286,6 +287,15 @@ mod tests {
         ];
         let mut said = said.into_iter().filter(|(is_said, _)| *is_said);
         (policy, said.next().map(|(_, reason)| reason))
+    }
+
+    #[test]
+    fn the_values_of_all_that_is_followed_are_kept() {
+        let followed = SERVED.iter().map(|served| served.name);
+        let lost: Vec<_> = followed
+            .filter(|name| !VALUES_READ.contains(name))
+            .collect();
+        assert_eq!(lost, [""; 0]);
     }
 
     #[test]

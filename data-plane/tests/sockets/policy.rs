@@ -7,7 +7,7 @@ use h2::server::Builder;
 use tiergate_data_plane::table::{PathMatch, Policy, Protocol, Table, TableBuilder};
 
 use crate::harness::client::{Client, get};
-use crate::harness::endpoint::{Peer, echo, scripted};
+use crate::harness::endpoint::{Full, Peer, echo, scripted};
 use crate::harness::http2;
 use crate::harness::{backend, config, owner, pattern, proxy, run};
 
@@ -200,19 +200,8 @@ fn the_ingress_may_say_how_its_endpoints_are_spoken_to() {
 #[test]
 fn a_connection_may_take_as_long_as_the_ingress_says() {
     run(async {
-        // A queue of one that is full: the kernel drops further SYNs.
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket
-            .bind("127.0.0.1:0".parse().expect("an address"))
-            .expect("bound");
-        let listener = socket.listen(0).expect("listening");
-        let address = listener.local_addr().expect("an address");
-        let mut waiting = Vec::new();
-        while let Ok(connected) =
-            tokio::time::timeout(SOON * 5, tokio::net::TcpStream::connect(address)).await
-        {
-            waiting.push(connected);
-        }
+        let full = Full::listen().await;
+        let address = full.address;
         let policy = Policy {
             connect: Some(SOON),
             ..Policy::default()

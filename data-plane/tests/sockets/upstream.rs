@@ -5,7 +5,7 @@ use std::time::Duration;
 use tiergate_data_plane::table::TableBuilder;
 
 use crate::harness::client::{Client, get};
-use crate::harness::endpoint::{Peer, answering, echo, nobody, scripted};
+use crate::harness::endpoint::{Full, Peer, answering, echo, nobody, scripted};
 use crate::harness::{config, new_pods, proxy, run, table_of};
 
 const SOON: Duration = Duration::from_millis(60);
@@ -62,19 +62,8 @@ fn without_a_usable_endpoint_the_client_gets_the_reason() {
 #[test]
 fn an_endpoint_that_does_not_accept_in_time_is_a_connect_timeout() {
     run(async {
-        // A queue of one that is full: the kernel drops further SYNs.
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket
-            .bind("127.0.0.1:0".parse().expect("an address"))
-            .expect("bound");
-        let listener = socket.listen(0).expect("listening");
-        let address = listener.local_addr().expect("an address");
-        let mut waiting = Vec::new();
-        while let Ok(connected) =
-            tokio::time::timeout(SOON * 5, tokio::net::TcpStream::connect(address)).await
-        {
-            waiting.push(connected);
-        }
+        let full = Full::listen().await;
+        let address = full.address;
         let mut config = config();
         config.timeouts.connect = SOON;
         let proxy = proxy(config, table_of(&[address])).await;

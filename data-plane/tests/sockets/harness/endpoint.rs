@@ -84,6 +84,36 @@ pub(crate) async fn answering(bytes: &'static str) -> Endpoint {
     .await
 }
 
+/// An endpoint that accepts nothing: its queue of one is full, and the kernel drops further SYNs.
+pub(crate) struct Full {
+    pub(crate) address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<std::io::Result<tokio::net::TcpStream>>,
+}
+
+impl Full {
+    pub(crate) async fn listen() -> Self {
+        const SOON: std::time::Duration = std::time::Duration::from_millis(300);
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("bound");
+        let listener = socket.listen(0).expect("listening");
+        let address = listener.local_addr().expect("an address");
+        let mut waiting = Vec::new();
+        while let Ok(connected) =
+            tokio::time::timeout(SOON, tokio::net::TcpStream::connect(address)).await
+        {
+            waiting.push(connected);
+        }
+        Self {
+            address,
+            _listener: listener,
+            _waiting: waiting,
+        }
+    }
+}
+
 /// An address at which nobody listens.
 pub(crate) async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

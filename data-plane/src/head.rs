@@ -18,6 +18,7 @@ pub(crate) mod present;
 pub(crate) mod response;
 pub(crate) mod size;
 pub(crate) mod trailers;
+pub(crate) mod unrouted;
 pub(crate) mod via;
 
 /// The tokens of all fields with this name, without the spaces around them.

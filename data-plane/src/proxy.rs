@@ -29,7 +29,7 @@ use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::head::present::Present;
 use crate::head::response::{self, Finish};
-use crate::head::{admit, hop, host, path, via};
+use crate::head::{admit, hop, host, path, unrouted, via};
 use crate::http::Session;
 use crate::http::tunnel::Tunnel;
 use crate::net::Net;
@@ -141,14 +141,27 @@ async fn forward<N: Net>(
 fn find(
     snapshot: &Snapshot,
     host: Option<&HeaderValue>,
-    parts: &Parts,
+    parts: &mut Parts,
 ) -> Result<RouteId, ProxyError> {
     let name = host.map(host::comparable).transpose()?;
     let path = path::of_request(&parts.method, parts.uri.path())?;
     if snapshot.generation == 0 {
         return Err(ProxyError::NotReady);
     }
-    route(&snapshot.table, name.as_deref(), &path).ok_or(ProxyError::NoRoute)
+    let table = &snapshot.table;
+    let found = route(table, name.as_deref(), &path).ok_or(ProxyError::NoRoute)?;
+    if table.default_backend() == Some(found) {
+        // A default backend that is down changes nothing about the request: it has no route.
+        if table
+            .backend(table.route(found).backend)
+            .endpoints
+            .is_empty()
+        {
+            return Err(ProxyError::NoRoute);
+        }
+        unrouted::tell(parts);
+    }
+    Ok(found)
 }
 
 /// Makes an endpoint's answer the client's.

@@ -68,7 +68,9 @@ pub const DEFAULT_BACKEND_SERVICE: Key<ObjectName> = Key {
         form: "NAMESPACE/NAME",
         example: "kube-system/error-pages",
         default: Default::Nothing("such requests are answered with 404"),
-        meaning: "Service that gets the requests which no rule matches, at its first port.",
+        meaning: "Service that gets the requests which no rule matches, at its first port, with X-Code: 404, X-Format (what the \
+                  client accepts) and X-Original-URI, as error pages made for ingress-nginx read them. While it has no endpoint, \
+                  such requests are answered with 404.",
         ..ABOUT
     },
     parse: object_name,

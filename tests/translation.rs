@@ -9,6 +9,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 use tiergate_control_plane::explain::{Documents, explain};
 use tiergate_control_plane::scope::{Scope, Secrets};
+use tiergate_data_plane::net::Families;
 
 const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -124,6 +125,7 @@ fn scope() -> Scope {
         default_backend: None,
         default_certificate: None,
         secrets: Secrets::Watched,
+        families: Families::Both,
     }
 }
 

@@ -18,5 +18,6 @@ pub fn scope(config: &Config) -> Scope {
             namespaces: config.secret_namespaces.iter().cloned().collect(),
             refresh: config.secret_refresh,
         },
+        families: config.common.upstream_families.unwrap_or_default(),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tiergate_data_plane::access_log;
 use tiergate_data_plane::config::{self as data_plane, Limits, Timeouts};
+use tiergate_data_plane::net::Families;
 
 use crate::scope::ObjectName;
 use crate::telemetry::{Filter, Format};
@@ -54,6 +55,8 @@ pub struct Common {
     pub default_backend_service: Option<ObjectName>,
     /// TLS Secret for names that no other certificate covers.
     pub default_ssl_certificate: Option<ObjectName>,
+    /// The families of addresses that endpoints may have. None: as the network says.
+    pub upstream_families: Option<Families>,
     /// Address of the admin port.
     pub admin_address: SocketAddr,
     /// Unix socket with the same answers.
@@ -102,6 +105,7 @@ impl Common {
             watch_ingress_without_class: layers.one(&keys::WATCH_INGRESS_WITHOUT_CLASS)?,
             default_backend_service: layers.maybe(&keys::DEFAULT_BACKEND_SERVICE)?,
             default_ssl_certificate: layers.maybe(&keys::DEFAULT_SSL_CERTIFICATE)?,
+            upstream_families: layers.one(&keys::UPSTREAM_FAMILIES)?,
             admin_address: layers.one(&keys::ADMIN_ADDRESS)?,
             admin_socket: layers.maybe(&keys::ADMIN_SOCKET)?,
             kubeconfig: layers.maybe(&keys::KUBECONFIG)?,

@@ -56,20 +56,23 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// When an address cannot be bound, or a part of the tier ends that must not.
 pub async fn run<N: Net>(
     common: Common,
-    scope: Scope,
+    mut scope: Scope,
     platform: Platform<N>,
     telemetry: Option<telemetry::Handle>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    let families = common.upstream_families;
+    let families = families.unwrap_or_else(|| platform.net.families());
+    scope.families = families;
     let mut all = registry::registry(common.tier);
     if common.worker_threads > 0 {
         registry::register_process(&mut all);
     }
-    let families = registry::families(&mut all, common.tier, common.version);
-    let metrics = Metrics::register(families);
+    let registry = registry::families(&mut all, common.tier, common.version);
+    let metrics = Metrics::register(registry);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
-    let (control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), families);
-    let mut admin = Admin::bind(&platform.net, common.admin_address, families)
+    let (control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), registry);
+    let mut admin = Admin::bind(&platform.net, common.admin_address, registry)
         .await
         .map_err(|error| Failure::bind("admin_address", error.address, error.source))?;
     if let Some(path) = &common.admin_socket {
@@ -103,6 +106,7 @@ pub async fn run<N: Net>(
     tracing::info!(
         version = common.version,
         admin = %admin.address(),
+        upstream_families = %families,
         "started; requests are served once the API server has been read"
     );
     // Dropped at the end of this function, which ends both tasks.

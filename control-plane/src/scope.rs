@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tiergate_data_plane::net::Families;
+
 /// The controller that an IngressClass must name for its Ingresses to be ours.
 pub const CONTROLLER: &str = "tiergate.dev/ingress";
 
@@ -29,6 +31,8 @@ pub struct Scope {
     pub default_certificate: Option<ObjectName>,
     /// Which Secrets are read, and how.
     pub secrets: Secrets,
+    /// The families of addresses that endpoints may have.
+    pub families: Families,
 }
 
 /// Which Secrets a tier reads, and how.

@@ -80,7 +80,7 @@ fn part<'a>(
     let mut conditions = Vec::new();
     let ingresses = in_order_of_claim(objects, scope, names, &mut conditions);
     let mut claims = Claims::default();
-    let mut services = Services::new(objects);
+    let mut services = Services::new(objects, scope);
     let mut secrets = Named::new(objects, &scope.secrets);
     // First, so that no number of Ingresses takes its place among those that are read.
     let default_certificate = certificate::default(scope, &mut secrets, &mut conditions);

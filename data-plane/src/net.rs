@@ -12,11 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 mod descriptors;
+mod families;
 #[cfg(target_os = "linux")]
 mod quiet;
 
 pub use descriptors::raise_descriptors;
 pub(crate) use descriptors::{Scarce, connections_before_pause};
+pub use families::Families;
 
 /// Opens listeners and connections.
 pub trait Net: Clone + Send + Sync + 'static {
@@ -63,6 +65,11 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// How many connections and other files this process may have open; nothing: nobody counts.
     fn descriptors_max(&self) -> Option<usize> {
         None
+    }
+
+    /// The families of addresses that connections can be opened to from here.
+    fn families(&self) -> Families {
+        Families::Both
     }
 
     /// The addresses of a name. Only for the API server's name in a kubeconfig and for `probe`: the request path never resolves.
@@ -149,6 +156,10 @@ impl Net for TokioNet {
 
     fn descriptors_max(&self) -> Option<usize> {
         descriptors::descriptors_max()
+    }
+
+    fn families(&self) -> Families {
+        families::families()
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

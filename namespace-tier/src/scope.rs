@@ -15,5 +15,6 @@ pub fn scope(config: &Config) -> Scope {
         default_backend: config.common.default_backend_service.clone(),
         default_certificate: config.common.default_ssl_certificate.clone(),
         secrets: Secrets::Watched,
+        families: config.common.upstream_families.unwrap_or_default(),
     }
 }

@@ -46,6 +46,7 @@ pub const ALL: &[&About] = &[
     &ADMIN_SOCKET.about,
     &TRUSTED_PROXIES.about,
     &UPSTREAM_SOURCE_ADDRESS.about,
+    &UPSTREAM_FAMILIES.about,
     &VIP_MODE.about,
     &VIP_ADDRESS.about,
     &VIP_INTERFACE.about,

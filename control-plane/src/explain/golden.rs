@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tiergate_data_plane::net::Families;
 
 use super::*;
 use crate::scope::{ObjectName, Secrets};
@@ -21,6 +22,7 @@ struct ScopeInComment {
     default_backend: Option<String>,
     default_certificate: Option<String>,
     secret_namespaces: Option<BTreeSet<String>>,
+    families: Option<String>,
 }
 
 fn scope_of(text: &str) -> Scope {
@@ -43,6 +45,12 @@ fn scope_of(text: &str) -> Scope {
                 refresh: Duration::from_secs(30),
             },
             None => Secrets::Watched,
+        },
+        families: match scope.families.as_deref() {
+            None => Families::Both,
+            Some("ipv4") => Families::Ipv4,
+            Some("ipv6") => Families::Ipv6,
+            Some(other) => panic!("no families: {other}"),
         },
     }
 }

@@ -50,6 +50,8 @@ pub enum Reason {
     DefaultBackendConflict,
     /// An Ingress names one path of one host twice.
     DuplicatePath,
+    /// The endpoints of a Service have addresses of a family that this tier cannot reach.
+    FamilyUnreachable,
     /// What an annotation asks for is not there, and must not be left out.
     GuardUnsupported,
     /// A rule names neither a Service with a port nor anything else.
@@ -86,7 +88,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AnnotationInvalid,
         Self::AnnotationUnsupported,
         Self::AppProtocolUnsupported,
@@ -96,6 +98,7 @@ impl Reason {
         Self::CertificateNameMismatch,
         Self::DefaultBackendConflict,
         Self::DuplicatePath,
+        Self::FamilyUnreachable,
         Self::GuardUnsupported,
         Self::InvalidBackend,
         Self::InvalidEndpoint,
@@ -126,6 +129,7 @@ impl Reason {
             Self::CertificateNameMismatch => "CertificateNameMismatch",
             Self::DefaultBackendConflict => "DefaultBackendConflict",
             Self::DuplicatePath => "DuplicatePath",
+            Self::FamilyUnreachable => "FamilyUnreachable",
             Self::GuardUnsupported => "GuardUnsupported",
             Self::InvalidBackend => "InvalidBackend",
             Self::InvalidEndpoint => "InvalidEndpoint",
@@ -159,6 +163,9 @@ impl Reason {
             }
             Self::DefaultBackendConflict => "An older Ingress has the default backend of a host.",
             Self::DuplicatePath => "An Ingress names one path of one host twice.",
+            Self::FamilyUnreachable => {
+                "The endpoints of a Service have addresses of a family (IPv4, IPv6) that this tier cannot reach."
+            }
             Self::GuardUnsupported => {
                 "An annotation guards access, or asks for TLS to pods, in a way that is not supported: its rules are closed."
             }

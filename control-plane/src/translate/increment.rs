@@ -100,7 +100,7 @@ impl Increment {
             dirty.hosts.extend(certified.cloned());
         }
         let certificates_changed = self.replace(&dirty.hosts, &part);
-        self.judge(objects, &dirty, part, unnamed);
+        self.judge(objects, scope, &dirty, part, unnamed);
         self.builder.sweep();
         self.is_first = false;
         let (came, gone) = self.findings.difference();
@@ -259,6 +259,7 @@ impl Increment {
     fn judge(
         &mut self,
         objects: &Objects,
+        scope: &Scope,
         dirty: &Dirty,
         part: Part,
         unnamed: BTreeSet<BackendName>,
@@ -280,7 +281,7 @@ impl Increment {
             for name in self.index.names_of(service) {
                 resolved
                     .entry(name)
-                    .or_insert_with_key(|name| service::find(objects, name));
+                    .or_insert_with_key(|name| service::find(objects, scope, name));
             }
         }
         for (

@@ -3,24 +3,26 @@
 //! In: a backend of an Ingress. Out: its name, the [`Backend`] behind that name, and a [`Problem`] when there is none to be
 //! found: then the backend is without endpoints. Each Service port is resolved once, however many rules name it.
 
+mod endpoints;
 mod port;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
-use tiergate_data_plane::table::{BackendName, Endpoint, Protocol};
+use tiergate_data_plane::table::{BackendName, Protocol};
 
 use super::condition::{Condition, ObjectReference, Reason};
-use crate::model::backend::{self, Backend, Endpoints};
-use crate::objects::endpoint_slice::{EndpointSlice, Readiness, SliceEndpoint};
+use crate::model::backend::Backend;
 use crate::objects::service::{Service, ServicePort, Target};
 use crate::objects::{Kind, Objects};
-use crate::scope::ObjectName;
+use crate::scope::{ObjectName, Scope};
+use endpoints::endpoints;
 use port::PortName;
 
 /// The Service ports that are named, as they are found.
 pub(super) struct Services<'a> {
     objects: &'a Objects,
+    scope: &'a Scope,
     backends: BTreeMap<BackendName, Resolved>,
 }
 
@@ -46,9 +48,10 @@ pub(super) const EXTERNAL_NAME: &str = "ExternalName";
 // === impl Services ===
 
 impl<'a> Services<'a> {
-    pub(super) fn new(objects: &'a Objects) -> Self {
+    pub(super) fn new(objects: &'a Objects, scope: &'a Scope) -> Self {
         Self {
             objects,
+            scope,
             backends: BTreeMap::new(),
         }
     }
@@ -117,8 +120,9 @@ impl<'a> Services<'a> {
         let name = backend_name(namespace, &named.name, &port.to_string());
         match resolve(self.objects, &name, &port) {
             Ok((position, port)) => {
-                let (objects, found) = (self.objects, self.backends.entry(name.clone()));
-                found.or_insert_with(|| resolved(objects, &name, position, port));
+                let (objects, scope) = (self.objects, self.scope);
+                let found = self.backends.entry(name.clone());
+                found.or_insert_with(|| resolved(objects, scope, &name, position, port));
                 (name, None)
             }
             Err(problem) => {
@@ -151,10 +155,10 @@ pub(super) fn name(namespace: &str, named: &IngressBackend) -> BackendName {
 }
 
 /// What is behind a name at present.
-pub(super) fn find(objects: &Objects, name: &BackendName) -> Resolved {
+pub(super) fn find(objects: &Objects, scope: &Scope, name: &BackendName) -> Resolved {
     let found = PortName::parse(&name.port).map(|port| resolve(objects, name, &port));
     match found {
-        Some(Ok((position, port))) => resolved(objects, name, position, port),
+        Some(Ok((position, port))) => resolved(objects, scope, name, position, port),
         Some(Err(_)) | None => Resolved::default(),
     }
 }
@@ -193,6 +197,7 @@ fn has_no_endpoints_by_type(objects: &Objects, name: &ObjectName, service: &Serv
 /// Finds protocol and endpoints.
 fn resolved(
     objects: &Objects,
+    scope: &Scope,
     name: &BackendName,
     position: usize,
     port: &ServicePort,
@@ -211,7 +216,7 @@ fn resolved(
         });
         Protocol::Http1
     });
-    let endpoints = endpoints(port, objects.slices_of(&object), &mut conditions);
+    let endpoints = endpoints(objects, scope.families, &object, port, &mut conditions);
     let backend = Backend {
         protocol,
         endpoints,
@@ -298,71 +303,4 @@ fn protocol(app_protocol: Option<&str>) -> Result<Protocol, String> {
         }
         Some(_) | None => Ok(Protocol::Http1),
     }
-}
-
-/// The ready endpoints of all slices; when there is none, those that still serve while they end.
-fn endpoints<'o>(
-    port: &ServicePort,
-    slices: impl Iterator<Item = (&'o ObjectName, &'o EndpointSlice)>,
-    conditions: &mut Vec<Condition>,
-) -> Endpoints {
-    let mut found: Vec<(Readiness, &SliceEndpoint, Endpoint)> = Vec::new();
-    for (name, slice) in slices {
-        let Some(slice_port) = slice.ports.iter().find(|other| other.name == port.name) else {
-            continue;
-        };
-        let number = slice_port.number.unwrap_or(match port.target {
-            Target::Number(number) => number,
-            Target::Name(_) => port.number,
-        });
-        let mut problem = None;
-        for (position, endpoint) in slice.endpoints.iter().enumerate() {
-            let identity = endpoint.pod_uid.as_deref().unwrap_or(&name.name);
-            match backend::endpoint(&endpoint.address, number, identity) {
-                Ok(usable) => found.push((endpoint.readiness, endpoint, usable)),
-                Err(error) => problem = problem.or(Some((position, error))),
-            }
-        }
-        // One condition for each slice: its addresses are made by one hand.
-        conditions.extend(problem.map(|(position, error)| Condition {
-            object: ObjectReference {
-                kind: Kind::EndpointSlice,
-                name: name.clone(),
-            },
-            field: format!("endpoints[{position}].addresses[0]"),
-            reason: Reason::InvalidEndpoint,
-            message: format!("the endpoint is left out: {error}"),
-        }));
-    }
-    let any_ready = found
-        .iter()
-        .any(|(readiness, ..)| *readiness == Readiness::Ready);
-    let wanted = if any_ready {
-        Readiness::Ready
-    } else {
-        Readiness::Draining
-    };
-    found.retain(|(readiness, ..)| *readiness == wanted);
-    one_family_for_each_pod(found)
-}
-
-/// A pod of a dual-stack Service stands in a slice of each family. It counts once, by IPv4.
-fn one_family_for_each_pod(found: Vec<(Readiness, &SliceEndpoint, Endpoint)>) -> Endpoints {
-    let with_ipv4: std::collections::BTreeSet<&str> = found
-        .iter()
-        .filter(|(_, _, endpoint)| endpoint.address.is_ipv4())
-        .filter_map(|(_, slice_endpoint, _)| slice_endpoint.pod_uid.as_deref())
-        .collect();
-    let is_second = |slice_endpoint: &SliceEndpoint, endpoint: &Endpoint| {
-        endpoint.address.is_ipv6()
-            && slice_endpoint
-                .pod_uid
-                .as_deref()
-                .is_some_and(|pod| with_ipv4.contains(pod))
-    };
-    found
-        .iter()
-        .filter(|(_, slice_endpoint, endpoint)| !is_second(slice_endpoint, endpoint))
-        .map(|(_, _, endpoint)| endpoint.clone())
-        .collect()
 }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use tiergate_data_plane::net::Families;
 
 use super::super::key::{About, Arity, Default, Key, Place, Tier, Tiers, Unfit};
 use super::super::value;
-use super::{ABOUT, NOT_YET};
+use super::{ABOUT, EXPLAINED, NOT_YET};
 
 /// Where plain HTTP is served.
 pub const HTTP_ADDRESS: Key<SocketAddr> = Key {
@@ -116,6 +117,22 @@ pub const UPSTREAM_SOURCE_ADDRESS: Key<IpAddr> = Key {
     parse: value::from_text,
 };
 
+/// The families of addresses that endpoints may have.
+pub const UPSTREAM_FAMILIES: Key<Option<Families>> = Key {
+    about: About {
+        name: "upstream_families",
+        place: EXPLAINED,
+        placeholder: "FAMILIES",
+        form: "auto, ipv4, ipv6 or both",
+        example: "ipv4",
+        default: Default::Value("auto"),
+        meaning: "Families of IP addresses that endpoints may have; endpoints of another one are left out. `auto`: those of \
+                  which an interface of this process has an address, besides loopback and link-local ones; both where it has none.",
+        ..ABOUT
+    },
+    parse: families,
+};
+
 /// Whether requests say which way they took.
 pub const VIA: Key<bool> = Key {
     about: About {
@@ -195,3 +212,13 @@ pub const PUBLISH_ADDRESS: Key<()> = Key {
     },
     parse: |_, _| Err(NOT_YET),
 };
+
+fn families(_: &About, text: &str) -> Result<Option<Families>, Unfit> {
+    match text {
+        "auto" => Ok(None),
+        "ipv4" => Ok(Some(Families::Ipv4)),
+        "ipv6" => Ok(Some(Families::Ipv6)),
+        "both" => Ok(Some(Families::Both)),
+        _ => Err(Unfit::Form),
+    }
+}

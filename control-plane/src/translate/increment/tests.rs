@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
+use tiergate_data_plane::net::Families;
 
 use super::*;
 use crate::compile::compile;
@@ -102,7 +103,7 @@ fn service() -> impl Strategy<Value = Change> {
 }
 
 fn slice() -> impl Strategy<Value = Change> {
-    let address = select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3", "bad"]);
+    let address = select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "bad"]);
     let pods = vec((address, any::<bool>()), 0..3);
     (name(), select(NAMES.to_vec()), pods).prop_map(|((tenant, name), service, pods)| {
         let endpoint = |(address, ready): &(&str, bool)| json!({"addresses": [address], "conditions": {"ready": ready}});
@@ -185,16 +186,20 @@ fn scope() -> impl Strategy<Value = Scope> {
         any::<bool>(),
         any::<bool>(),
         select(vec![Secrets::Watched, by_name]),
+        select(vec![Families::Both, Families::Ipv4, Families::Ipv6]),
     );
-    named.prop_map(move |(has_backend, has_certificate, secrets)| Scope {
-        namespace: None,
-        classes: vec!["ours".to_owned()],
-        without_class: true,
-        reads_ingress_classes: true,
-        default_backend: one().filter(|_| has_backend),
-        default_certificate: one().filter(|_| has_certificate),
-        secrets,
-    })
+    named.prop_map(
+        move |(has_backend, has_certificate, secrets, families)| Scope {
+            namespace: None,
+            classes: vec!["ours".to_owned()],
+            without_class: true,
+            reads_ingress_classes: true,
+            default_backend: one().filter(|_| has_backend),
+            default_certificate: one().filter(|_| has_certificate),
+            secrets,
+            families,
+        },
+    )
 }
 
 proptest! {

@@ -313,7 +313,18 @@ fn annotations_page() -> String {
             served.name, served.values, served.meaning
         );
     }
-    page += "\n## What is not followed\n\n";
+    page += "\n## Which pod gets a request\n\n\
+             Affinity goes before the hash, the hash before the algorithm. A tier decides for the Service that its own Ingress names: for a session to\n\
+             stay with a pod through two tiers, both Ingresses say so. In `balanced` mode both read the same cookie. ADR 0032 says how it is done.\n\n\
+             | annotation | values | what it does |\n\
+             | --- | --- | --- |\n";
+    for served in &annotation::BALANCING {
+        page += &format!(
+            "| `{}` | {} | {} |\n",
+            served.name, served.values, served.meaning
+        );
+    }
+    page += "\n`tiergate.dev/load-balance` is the whole name, for it is ours.\n\n## What is not followed\n\n";
     let guards: Vec<String> = annotation::GUARDS
         .iter()
         .map(|name| format!("`{name}`"))
@@ -325,7 +336,7 @@ fn annotations_page() -> String {
          closed, because ingress-nginx asks for client certificates on the whole host. A closed Ingress also has the paths below the part of its own\n\
          paths that is no regular expression. The condition is `GuardUnsupported` (ADR 0030).\n\
          \n\
-         Every other annotation with that prefix has no effect (condition `AnnotationUnsupported`), nor has one whose value makes no sense\n\
+         Every other annotation with that prefix or ours has no effect (condition `AnnotationUnsupported`), nor has one whose value makes no sense\n\
          (`AnnotationInvalid`). Conditions are in the log, in `/debug/model`, in the metric `tiergate_config_conditions`, and in what `explain` prints.\n",
         guards.join(", ")
     );

@@ -181,6 +181,7 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
         trusted_proxies: layers.all::<IpNet>(&keys::TRUSTED_PROXIES)?,
         upstream_source_address: layers.maybe::<IpAddr>(&keys::UPSTREAM_SOURCE_ADDRESS)?,
         via: layers.one(&keys::VIA)?,
+        load_balance: layers.one(&keys::LOAD_BALANCE)?,
         limits: Limits {
             head_bytes_max: number(layers.one(&limits::HEAD_BYTES_MAX)?),
             headers_max: number(layers.one(&limits::HEADERS_MAX)?),

@@ -3,6 +3,7 @@
 //! In: the internal types, which cannot be serialized. Out: serde types whose form changes only with [`VERSION`]. Keys and
 //! certificates are not shown: of a certificate there are its Secret and the first bytes of its fingerprint.
 
+mod balancing;
 mod model;
 mod objects;
 mod table;
@@ -11,8 +12,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use balancing::AffinityTwin;
 use serde::Serialize;
-use tiergate_data_plane::table::{Backend, Certificate, Endpoint, Policy, Protocol, Table};
+use tiergate_data_plane::table::{
+    Algorithm, Backend, Certificate, Endpoint, Policy, Protocol, Table,
+};
 
 use crate::objects::Objects;
 use crate::translate::Translation;
@@ -73,6 +77,13 @@ struct PolicyTwin {
     read_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_balance: Option<&'static str>,
+    /// As the data plane has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affinity: Option<AffinityTwin>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_closed: bool,
 }
@@ -158,6 +169,9 @@ impl From<&Policy> for PolicyTwin {
             send_seconds: seconds(policy.send),
             read_seconds: seconds(policy.read),
             protocol: policy.protocol.map(shown),
+            load_balance: policy.algorithm.map(Algorithm::as_str),
+            hash_by: policy.hash_by.as_ref().map(balancing::shown),
+            affinity: policy.affinity.as_deref().map(AffinityTwin::from),
             is_closed: policy.is_closed,
         }
     }

@@ -1,100 +1,226 @@
-//! Picks the endpoint of a backend for the next try: round robin over what has not been tried.
+//! Picks the endpoint of a backend for the next try.
 //!
-//! In: the endpoints, the position that all workers share, and what this request has tried. Out: an endpoint, or nothing
-//! when all have been tried. The position belongs to the backend's name, so a new table does not begin at the first
-//! endpoint again.
+//! In: the endpoints, what is known of them (`live`), what the Ingress asks for, and what this request has tried. Out: an endpoint, or nothing
+//! when all have been tried. What is known belongs to the names of backends and to the identities of endpoints, so that a new table changes
+//! nothing for those that stay.
+//!
+//! `load` compares endpoints by what they have to do, `rank` hashes keys to them, `text` makes the key of a request, `affinity` reads and writes
+//! the cookie of a session. Nothing here waits or locks, and chance comes from the seed of the worker.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod affinity;
+mod live;
+mod load;
+mod rank;
+mod text;
+mod tried;
 
-use crate::table::Endpoint;
+use std::time::SystemTime;
 
-/// The endpoints that one request has tried, by position; few, so a list.
-#[derive(Debug, Default)]
-pub(crate) struct Tried {
-    first: Option<usize>,
-    /// Empty for nearly every request, so that it costs no allocation.
-    more: Vec<usize>,
+use http::HeaderValue;
+use http::request::Parts;
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::table::{AffinityMode, Algorithm, Backend, Endpoint, Policy};
+
+use affinity::Issued;
+pub(crate) use affinity::Session;
+pub(crate) use live::{InFlight, LiveBackend, LiveEndpoint, Rotation};
+use tried::Tried;
+
+/// Keys that are drawn for a session before it takes one whose endpoint has failed: as often as ingress-nginx does.
+const KEYS_MAX: usize = 20;
+
+/// The choice for one request.
+pub(crate) struct Choice<'r> {
+    backend: &'r Backend,
+    live: &'r LiveBackend,
+    algorithm: Algorithm,
+    by: By<'r>,
+    tried: Tried,
 }
 
-/// The next endpoint that has not been tried.
-pub(crate) fn pick<'e>(
-    endpoints: &'e [Endpoint],
-    position: &AtomicUsize,
-    tried: &mut Tried,
-) -> Option<&'e Endpoint> {
-    if endpoints.is_empty() {
-        return None;
-    }
-    let first = position.fetch_add(1, Ordering::Relaxed) % endpoints.len();
-    let found = (first..endpoints.len())
-        .chain(0..first)
-        .find(|candidate| !tried.has(*candidate))?;
-    tried.add(found);
-    Some(&endpoints[found])
+/// What decides.
+pub(crate) enum By<'r> {
+    Algorithm,
+    /// What is hashed of the request.
+    Key(u64),
+    Session(Box<Session<'r>>),
 }
 
-// === impl Tried ===
+// === impl By ===
 
-impl Tried {
-    fn has(&self, position: usize) -> bool {
-        self.first == Some(position) || self.more.contains(&position)
+impl<'r> By<'r> {
+    /// What decides for a request that met a rule of this path. The head is the one for the endpoint.
+    pub(crate) fn of(policy: &'r Policy, parts: &Parts, rule_path: &str) -> Self {
+        if let Some(affinity) = &policy.affinity {
+            let session = Session::new(affinity, &parts.headers, rule_path);
+            return Self::Session(Box::new(session));
+        }
+        let key = policy.hash_by.as_ref();
+        let key = key.and_then(|hash_by| text::key(hash_by, parts));
+        key.map_or(Self::Algorithm, Self::Key)
+    }
+}
+
+// === impl Choice ===
+
+impl<'r> Choice<'r> {
+    /// A choice of an endpoint of this backend, of which this is known.
+    pub(crate) fn new(
+        (backend, live): (&'r Backend, &'r LiveBackend),
+        algorithm: Algorithm,
+        by: By<'r>,
+    ) -> Self {
+        Self {
+            backend,
+            live,
+            algorithm,
+            by,
+            tried: Tried::default(),
+        }
     }
 
-    fn add(&mut self, position: usize) {
-        if self.first.is_none() {
-            self.first = Some(position);
+    /// The next endpoint that has not been tried.
+    pub(crate) fn next(&mut self, now: Instant, rng: &mut impl Rng) -> Option<&'r Endpoint> {
+        let found = match &self.by {
+            By::Algorithm => self.by_algorithm(now, rng),
+            By::Key(key) => self.by_rank(*key),
+            By::Session(session) => match session.affinity.mode {
+                AffinityMode::Balanced => self.of_balanced(rng),
+                AffinityMode::Persistent => self.of_persistent(now, rng),
+            },
+        }?;
+        self.tried.add(found);
+        self.backend.endpoints.get(found)
+    }
+
+    /// A request begins at the endpoint that was found last, where that is counted.
+    pub(crate) fn begin(&self) -> Option<InFlight> {
+        if !self.algorithm.counts() {
+            return None;
+        }
+        self.tried
+            .last()
+            .map(|position| InFlight::new(&self.live.endpoints[position]))
+    }
+
+    /// The cookie that the answer of the endpoint that was found last has to set.
+    pub(crate) fn set_cookie(
+        &self,
+        is_https: bool,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Option<Box<HeaderValue>> {
+        let By::Session(session) = &self.by else {
+            return None;
+        };
+        let token = self.live.endpoints[self.tried.last()?].token;
+        session.set_cookie(token, is_https, now).map(Box::new)
+    }
+
+    fn is_usable(&self, position: usize) -> bool {
+        !self.tried.has(position)
+    }
+
+    /// The first usable endpoint from here on, round and round.
+    fn usable_from(&self, first: usize) -> Option<usize> {
+        (first..self.live.endpoints.len())
+            .chain(0..first)
+            .find(|&position| self.is_usable(position))
+    }
+
+    fn by_algorithm(&self, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+        let count = self.live.endpoints.len();
+        if count == 0 {
+            return None;
+        }
+        let turn = self.live.rotation.next();
+        if self.algorithm == Algorithm::RoundRobin {
+            return self.usable_from(turn % count);
+        }
+        // Two that differ. Where some are not usable, those behind them come more often, which the comparison sets right.
+        let one = rng.random_range(0..count);
+        let apart = if count > 1 {
+            rng.random_range(1..count)
         } else {
-            self.more.push(position);
+            0
+        };
+        let one = self.usable_from(one)?;
+        let another = self.usable_from((one + apart) % count)?;
+        let [first, second] = [one, another].map(|position| &self.live.endpoints[position].load);
+        let is_first = match self.algorithm {
+            Algorithm::RoundRobin | Algorithm::LeastRequest => load::is_idler(first, second),
+            Algorithm::Ewma => {
+                let millis = self.live.endpoints[one].millis(now);
+                load::is_quicker(first, second, millis)
+            }
+        };
+        Some(if is_first { one } else { another })
+    }
+
+    /// The usable endpoint of the highest rank.
+    fn by_rank(&self, key: u64) -> Option<usize> {
+        self.highest(key, |position| self.is_usable(position))
+    }
+
+    fn highest(&self, key: u64, is_meant: impl Fn(usize) -> bool) -> Option<usize> {
+        let endpoints = self.live.endpoints.iter().enumerate();
+        endpoints
+            .filter(|&(position, _)| is_meant(position))
+            .max_by_key(|(_, endpoint)| rank::rank(key, endpoint.token))
+            .map(|(position, _)| position)
+    }
+
+    fn of_balanced(&mut self, rng: &mut impl Rng) -> Option<usize> {
+        let session = self.session()?;
+        let is_new = session.said.is_none() || session.issued.is_some();
+        let (changes, said) = (session.affinity.changes_on_failure, session.said);
+        if let Some(key) = said.filter(|_| !is_new) {
+            let holder = self.highest(key, |_| true)?;
+            if self.is_usable(holder) {
+                return Some(holder);
+            }
+            if !changes {
+                // Until its endpoint is back, or has gone: then it is this one's.
+                return self.by_rank(key);
+            }
+        }
+        let mut key = 0;
+        for _ in 0..KEYS_MAX {
+            key = self.session()?.issue_key(rng.random());
+            let holder = self.highest(key, |_| true)?;
+            if self.is_usable(holder) {
+                return Some(holder);
+            }
+        }
+        self.by_rank(key)
+    }
+
+    fn of_persistent(&mut self, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+        let session = self.session()?;
+        let (changes, said) = (session.affinity.changes_on_failure, session.said);
+        if let Some(token) = said {
+            let mut endpoints = self.live.endpoints.iter();
+            let holder = endpoints.position(|endpoint| endpoint.token == token);
+            match holder {
+                Some(holder) if self.is_usable(holder) => return Some(holder),
+                // All requests of the session meet the same one until its own is back.
+                Some(_) if !changes => return self.by_rank(token),
+                Some(_) | None => {}
+            }
+        }
+        let found = self.by_algorithm(now, rng);
+        self.session()?.issued = Some(Issued::Endpoint);
+        found
+    }
+
+    fn session(&mut self) -> Option<&mut Session<'r>> {
+        match &mut self.by {
+            By::Session(session) => Some(session),
+            By::Algorithm | By::Key(_) => None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn endpoints(count: u8) -> Vec<Endpoint> {
-        let endpoint = |n: u8| Endpoint {
-            address: ([127, 0, 0, n], 80).into(),
-            identity: "pod".into(),
-        };
-        (0..count).map(endpoint).collect()
-    }
-
-    fn picks(endpoints: &[Endpoint], position: &AtomicUsize, requests: usize) -> Vec<u8> {
-        let pick_one = |_| {
-            let endpoint = pick(endpoints, position, &mut Tried::default()).unwrap();
-            match endpoint.address.ip() {
-                std::net::IpAddr::V4(ip) => ip.octets()[3],
-                std::net::IpAddr::V6(_) => unreachable!(),
-            }
-        };
-        (0..requests).map(pick_one).collect()
-    }
-
-    #[test]
-    fn requests_go_round_the_endpoints() {
-        let position = AtomicUsize::new(0);
-        assert_eq!(picks(&endpoints(3), &position, 5), [0, 1, 2, 0, 1]);
-        assert_eq!(picks(&endpoints(2), &position, 2), [1, 0]);
-    }
-
-    #[test]
-    fn the_position_may_wrap() {
-        let position = AtomicUsize::new(usize::MAX);
-        let picked = picks(&endpoints(4), &position, 2);
-        assert_eq!(picked, [3, 0]);
-    }
-
-    #[test]
-    fn a_request_tries_every_endpoint_once() {
-        let (endpoints, position) = (endpoints(3), AtomicUsize::new(1));
-        let mut tried = Tried::default();
-        let mut seen: Vec<_> = std::iter::from_fn(|| pick(&endpoints, &position, &mut tried))
-            .cloned()
-            .collect();
-        seen.sort();
-        assert_eq!(seen, endpoints);
-        assert_eq!(pick(&[], &position, &mut Tried::default()), None);
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::table::Algorithm;
+
 /// Settings of the request path of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub upstream_source_address: Option<IpAddr>,
     /// Whether requests to upstreams carry `Via` (RFC 9110 §7.6.3).
     pub via: bool,
+    /// How requests are spread where their Ingress says nothing.
+    pub load_balance: Algorithm,
     /// What downstream may ask of us.
     pub limits: Limits,
     /// How long we wait.
@@ -85,6 +89,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             upstream_source_address: None,
             via: true,
+            load_balance: Algorithm::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

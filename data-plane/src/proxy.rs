@@ -13,27 +13,31 @@ mod kept;
 mod prepare;
 mod send;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use crate::access_log::Entry;
 use crate::account::Account;
+use crate::balance::{By, Choice};
 use crate::body::{Forwarded, RequestBody, ResponseBody};
+use crate::clock::wall_now;
 use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::head::present::Present;
 use crate::head::response::{self, Finish};
-use crate::head::{admit, hop, host, path, unrouted, via};
+use crate::head::{admit, forwarded, hop, host, path, unrouted, via};
 use crate::http::Session;
 use crate::http::tunnel::Tunnel;
 use crate::net::Net;
-use crate::route::route;
+use crate::route::{route, rule_bytes};
 use crate::snapshot::Snapshot;
 use crate::table::RouteId;
 use crate::upstream::{Lease, Received};
@@ -50,6 +54,8 @@ struct Answer<N: Net> {
     upgrade: Option<HeaderValue>,
     /// How long its body may pause.
     pause_max: Duration,
+    /// What keeps the client's session with the endpoint.
+    cookie: Option<Box<HeaderValue>>,
 }
 
 /// Answers one request.
@@ -99,6 +105,8 @@ async fn forward<N: Net>(
     let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts)?;
     let (owner, backend_id, policy) = snapshot.route(found);
+    let rule_path = policy.affinity.as_ref();
+    let rule_path = rule_path.map(|_| rule_path_of(snapshot, host.as_ref(), parts));
     account.routed(owner.on(session.context.lane));
     let backend = snapshot.table.backend(backend_id);
     note_route(account, snapshot, found);
@@ -114,10 +122,7 @@ async fn forward<N: Net>(
     let prepared = prepare::prepare(session, parts, present, host, protocol, has_body)?;
     let (upgrade, protocol) = prepared;
     if let Some(entry) = account.entry() {
-        entry.request_id = parts
-            .headers
-            .get(&crate::head::forwarded::REQUEST_ID)
-            .cloned();
+        entry.request_id = parts.headers.get(&forwarded::REQUEST_ID).cloned();
     }
     let (mut body, upload) = if has_body {
         let (body, upload) = RequestBody::new(incoming, bytes_max, config.timeouts.body_read);
@@ -126,15 +131,18 @@ async fn forward<N: Net>(
     } else {
         (RequestBody::empty(), None)
     };
-    let position = snapshot.position(backend_id);
-    let to = (backend, policy);
-    let sender = send::Sender::new(&session.context, to, position, protocol, upload);
+    let algorithm = policy.algorithm.unwrap_or(config.load_balance);
+    let by = By::of(policy, parts, rule_path.as_deref().unwrap_or_default());
+    let is_https = rule_path.is_some() && forwarded::is_https(&parts.headers);
+    let choice = Choice::new((backend, snapshot.backend(backend_id)), algorithm, by);
+    let mut sender = send::Sender::new(&session.context, policy, choice, protocol, upload);
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
         response,
         lease,
         upgrade,
         pause_max: policy.read.unwrap_or(config.timeouts.response_body),
+        cookie: sender.choice().set_cookie(is_https, wall_now),
     })
 }
 
@@ -164,6 +172,17 @@ fn find(
     Ok(found)
 }
 
+/// The part of the path that the rule has, as the client wrote it; nothing when that is not plain.
+fn rule_path_of(snapshot: &Snapshot, host: Option<&HeaderValue>, parts: &Parts) -> Box<str> {
+    let name = host.and_then(|host| host::comparable(host).ok());
+    let comparable = path::of_request(&parts.method, parts.uri.path());
+    let (Ok(Cow::Borrowed(path)), Some(name)) = (comparable, name) else {
+        return Box::default();
+    };
+    let bytes = rule_bytes(&snapshot.table, Some(&name), path);
+    path[..bytes].into()
+}
+
 /// Makes an endpoint's answer the client's.
 fn deliver<N: Net>(
     session: &Rc<Session<N>>,
@@ -176,8 +195,12 @@ fn deliver<N: Net>(
         lease,
         upgrade,
         pause_max,
+        cookie,
     } = answer;
     let (mut parts, incoming) = response.into_parts();
+    if let Some(cookie) = cookie {
+        parts.headers.append(SET_COOKIE, *cookie);
+    }
     let is_switch = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let present = Present::of(&parts.headers);
     let date = || session.context.date.value(account.busy().now());

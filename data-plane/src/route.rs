@@ -19,6 +19,13 @@ pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<Rou
     found.or(table.default_backend())
 }
 
+/// How many bytes of `path` the path of its rule has: none for the root, and for what matches nothing else.
+pub(crate) fn rule_bytes(table: &Table, host: Option<&str>, path: &str) -> usize {
+    let host_paths = host.and_then(|host| named(table, host));
+    let host_paths = host_paths.unwrap_or(table.any());
+    host_paths.rule_bytes(table.hash_key(), path)
+}
+
 fn named<'t>(table: &'t Table, host: &str) -> Option<&'t HostPaths> {
     let exact = table.hosts().get(host);
     let found = exact.or_else(|| table.wildcards().get(parent_of(host)?))?;

@@ -1,23 +1,25 @@
 //! What one request works with: a table, its generation, and the live state of its routes and backends.
 //!
-//! Live state (metric handles, round-robin positions) is carried over from generation to generation by name, so a change
-//! elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads. Publishing costs what differs
+//! Live state (metric handles, what `balance` knows of backends and endpoints) is carried over from generation to generation by name, so a
+//! change elsewhere moves nothing. [`SnapshotCell`] is one pointer: one swap publishes, one load reads. Publishing costs what differs
 //! from the table before: what both share is not looked at, and letting go of an old snapshot frees only what was its own.
 
+mod names;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
-use crate::metrics::{Metrics, NO_OWNER, Overflow, OwnerHandles, TenantHandles};
+use crate::balance::{LiveBackend, LiveEndpoint};
+use crate::metrics::{Metrics, NO_OWNER, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
 use crate::table::slots::Slots;
-use crate::table::{BackendId, BackendName, Endpoint, Policy, RouteId, RouteOwner, Table};
+use crate::table::{BackendId, Endpoint, Policy, RouteId, Table};
+use names::{Gone, Names};
 
 /// A published table.
 #[derive(Debug)]
@@ -36,9 +38,16 @@ struct Live {
     /// By the numbers of the routes.
     of_route: Slots<LiveRoute>,
     /// By the numbers of the backends.
-    of_backend: Slots<Arc<AtomicUsize>>,
-    /// How many backends have an endpoint.
-    endpoints: Shards<Endpoint, usize>,
+    of_backend: Slots<LiveBackend>,
+    endpoints: Shards<Endpoint, Known>,
+}
+
+/// An endpoint of the table.
+#[derive(Clone, Debug)]
+struct Known {
+    live: Arc<LiveEndpoint>,
+    /// How many backends have it.
+    uses: usize,
 }
 
 /// What a request needs to know of its route, at one place.
@@ -47,22 +56,6 @@ struct LiveRoute {
     handles: Arc<OwnerHandles>,
     backend: BackendId,
     policy: Option<Arc<Policy>>,
-}
-
-/// What lives longer than one table, by name. Only publications look at it.
-#[derive(Debug)]
-struct Names {
-    owners: BTreeMap<RouteOwner, Used<OwnerHandles>>,
-    tenants: BTreeMap<Arc<str>, Used<TenantHandles>>,
-    positions: BTreeMap<BackendName, Used<AtomicUsize>>,
-    overflow: Overflow,
-}
-
-/// Something with a name, and how many need it.
-#[derive(Debug)]
-struct Used<T> {
-    handles: Arc<T>,
-    uses: usize,
 }
 
 /// The one place where the data plane finds its snapshot.
@@ -150,12 +143,7 @@ impl SnapshotCell {
         Self {
             current: ArcSwap::from_pointee(empty),
             metrics,
-            names: Mutex::new(Names {
-                owners: BTreeMap::new(),
-                tenants: BTreeMap::new(),
-                positions: BTreeMap::new(),
-                overflow,
-            }),
+            names: Mutex::new(Names::new(overflow)),
         }
     }
 
@@ -204,10 +192,10 @@ impl Snapshot {
         (&live.handles, live.backend, policy)
     }
 
-    /// Round-robin position of this backend.
-    pub(crate) fn position(&self, backend: BackendId) -> &AtomicUsize {
-        let position = self.live.of_backend.get(backend.index());
-        position.expect("each backend of the table has its position")
+    /// What is known of this backend.
+    pub(crate) fn backend(&self, backend: BackendId) -> &LiveBackend {
+        let live = self.live.of_backend.get(backend.index());
+        live.expect("what is known of each backend of the table stands beside it")
     }
 
     /// Whether some backend has this endpoint.
@@ -216,171 +204,13 @@ impl Snapshot {
     }
 }
 
-// === impl Names ===
-
-/// What nothing of the new table needs any more.
-#[derive(Default)]
-struct Gone {
-    owners: Vec<Arc<OwnerHandles>>,
-    tenants: Vec<Arc<TenantHandles>>,
-}
-
-impl Names {
-    /// The live state of `table`: what has a name in the one before is kept, the rest begins anew.
-    fn carry_over(
-        &mut self,
-        before: &Snapshot,
-        table: &Table,
-        metrics: &Metrics,
-        gone: &mut Gone,
-    ) -> Live {
-        let mut live = before.live.clone();
-        if before.generation == 0 {
-            live.endpoints = Shards::new(table.hash_key());
-        }
-        self.follow_routes(&before.table, table, &mut live, metrics, gone);
-        self.follow_backends(&before.table, table, &mut live);
-        live
-    }
-
-    fn follow_routes(
-        &mut self,
-        before: &Table,
-        table: &Table,
-        live: &mut Live,
-        metrics: &Metrics,
-        gone: &mut Gone,
-    ) {
-        let (before, after) = (before.route_slots(), table.route_slots());
-        let mut released = Vec::new();
-        for number in after.unshared(before) {
-            let (known, route) = (before.get(number), after.get(number));
-            if route == known {
-                continue;
-            }
-            released.extend(known.map(|route| &route.owner));
-            let live_route = route.map(|route| LiveRoute {
-                handles: self.owner(&route.owner, metrics),
-                backend: route.backend,
-                policy: route.policy.clone(),
-            });
-            live.of_route.set(number, live_route);
-        }
-        // Last, so that an owner whose route only got another number keeps its handles.
-        for owner in released {
-            self.release(owner, gone);
-        }
-    }
-
-    fn follow_backends(&mut self, before: &Table, table: &Table, live: &mut Live) {
-        let (before, after) = (before.backend_slots(), table.backend_slots());
-        let mut gone = Vec::new();
-        for number in after.unshared(before) {
-            let (known, backend) = (before.get(number), after.get(number));
-            if known == backend {
-                continue;
-            }
-            // First what comes, so that an endpoint that stays is never counted out.
-            for endpoint in backend.iter().flat_map(|backend| &backend.endpoints) {
-                *live.endpoints.get_or_insert_with(endpoint, || 0) += 1;
-            }
-            for endpoint in known.iter().flat_map(|backend| &backend.endpoints) {
-                let count = live.endpoints.get_or_insert_with(endpoint, || 1);
-                *count -= 1;
-                if *count == 0 {
-                    live.endpoints.remove(endpoint);
-                }
-            }
-            let name = backend.map(|backend| &backend.name);
-            if known.map(|backend| &backend.name) == name {
-                continue;
-            }
-            gone.extend(known.map(|backend| &backend.name));
-            let position = name.map(|name| self.position(name));
-            live.of_backend.set(number, position);
-        }
-        // Last, so that a backend that only got another number keeps its position.
-        for name in gone {
-            if let Some(known) = self.positions.get_mut(name) {
-                known.uses -= 1;
-                if known.uses == 0 {
-                    self.positions.remove(name);
-                }
-            }
-        }
-    }
-
-    fn position(&mut self, name: &BackendName) -> Arc<AtomicUsize> {
-        let known = self.positions.entry(name.clone()).or_insert_with(|| Used {
-            handles: Arc::default(),
-            uses: 0,
-        });
-        known.uses += 1;
-        Arc::clone(&known.handles)
-    }
-
-    fn owner(&mut self, owner: &RouteOwner, metrics: &Metrics) -> Arc<OwnerHandles> {
-        if let Some(known) = self.owners.get_mut(owner) {
-            known.uses += 1;
-            return Arc::clone(&known.handles);
-        }
-        let tenant = self
-            .tenants
-            .entry(owner.tenant.clone())
-            .or_insert_with(|| Used {
-                handles: Arc::new(TenantHandles::new(metrics, owner.tenant.clone())),
-                uses: 0,
-            });
-        tenant.uses += 1;
-        let handles = OwnerHandles::new(metrics, &tenant.handles, owner, &self.overflow);
-        let handles = Arc::new(handles);
-        let used = Used {
-            handles: Arc::clone(&handles),
-            uses: 1,
-        };
-        self.owners.insert(owner.clone(), used);
-        handles
-    }
-
-    fn release(&mut self, owner: &RouteOwner, gone: &mut Gone) {
-        let Some(known) = self.owners.get_mut(owner) else {
-            return;
-        };
-        known.uses -= 1;
-        if known.uses > 0 {
-            return;
-        }
-        gone.owners
-            .extend(self.owners.remove(owner).map(|used| used.handles));
-        let Some(tenant) = self.tenants.get_mut(&owner.tenant) else {
-            return;
-        };
-        tenant.uses -= 1;
-        if tenant.uses == 0 {
-            let tenant = self.tenants.remove(&owner.tenant);
-            gone.tenants.extend(tenant.map(|used| used.handles));
-        }
-    }
-}
-
-impl Gone {
-    fn retire(self, metrics: &Metrics) {
-        self.owners.iter().for_each(|handles| handles.retire());
-        self.tenants
-            .iter()
-            .for_each(|handles| handles.retire(metrics));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::metrics::{LANES, OVERFLOW, OWNERS_MAX};
-    use crate::table::{Backend, Protocol, TableBuilder};
+    use crate::table::{Backend, BackendName, Protocol, RouteOwner, TableBuilder};
 
     /// A table with these Ingresses, each with a Service of its name.
     fn table(names: impl IntoIterator<Item = String>) -> Table {
@@ -412,9 +242,7 @@ mod tests {
         let id = ids
             .into_iter()
             .find(|&id| &*backend(id).name.service == service);
-        snapshot
-            .position(id.unwrap())
-            .fetch_add(1, Ordering::Relaxed)
+        snapshot.backend(id.unwrap()).rotation.next()
     }
 
     #[test]

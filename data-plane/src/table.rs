@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
+mod balancing;
 mod builder;
 mod hosts;
 mod paths;
@@ -19,6 +20,7 @@ mod policy;
 pub(crate) mod shards;
 pub(crate) mod slots;
 
+pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
 pub use hosts::Hosts;
 pub use paths::HostPaths;

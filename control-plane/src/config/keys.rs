@@ -10,7 +10,7 @@ mod request_path;
 pub use addresses::*;
 pub use objects::*;
 pub use process::*;
-pub use request_path::{limits, timeouts};
+pub use request_path::{LOAD_BALANCE, limits, timeouts};
 
 /// What most settings are; each names what differs.
 const ABOUT: About = About {
@@ -61,6 +61,7 @@ pub const ALL: &[&About] = &[
     &LOG_LEVEL.about,
     &ACCESS_LOG.about,
     &VIA.about,
+    &LOAD_BALANCE.about,
     &limits::HEAD_BYTES_MAX.about,
     &limits::HEADERS_MAX.about,
     &limits::BODY_BYTES_MAX.about,

@@ -13,14 +13,33 @@ pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// What begins the annotations that are read: ingress-nginx's.
 pub const ANNOTATION_PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
-/// The annotations with that prefix whose values matter; of the others the names are kept, to tell their owner.
-pub(crate) const VALUES_READ: [&str; 6] = [
+/// What begins our own.
+pub const OWN_PREFIX: &str = "tiergate.dev/";
+
+/// Of our own, those that we write.
+const OWN_WRITTEN: [&str; 1] = ["tiergate.dev/conditions"];
+
+/// The annotations with these prefixes whose values matter; of the others the names are kept, to tell their owner.
+pub(crate) const VALUES_READ: [&str; 19] = [
+    "affinity",
+    "affinity-mode",
     "backend-protocol",
+    "load-balance",
     "proxy-body-size",
     "proxy-connect-timeout",
     "proxy-read-timeout",
     "proxy-send-timeout",
+    "session-cookie-change-on-failure",
+    "session-cookie-domain",
+    "session-cookie-expires",
+    "session-cookie-max-age",
+    "session-cookie-name",
+    "session-cookie-path",
+    "session-cookie-samesite",
+    "session-cookie-secure",
     "ssl-passthrough",
+    "tiergate.dev/load-balance",
+    "upstream-hash-by",
 ];
 
 /// Bytes of an annotation's value that are read. Of a longer one so much is kept that it is seen to be too long.
@@ -33,7 +52,7 @@ pub struct Ingress {
     pub created: Option<Timestamp>,
     /// The class that the annotation [`CLASS_ANNOTATION`] names.
     pub class_annotation: Option<String>,
-    /// The annotations with [`ANNOTATION_PREFIX`], without it, by name; without a value where none is read.
+    /// The annotations with [`ANNOTATION_PREFIX`], without it, and with [`OWN_PREFIX`], by name; without a value where none is read.
     pub annotations: Box<[(Box<str>, Box<str>)]>,
     /// All of its specification.
     pub spec: v1::IngressSpec,
@@ -70,7 +89,7 @@ impl From<v1::Ingress> for Object {
             annotations: annotations
                 .iter()
                 .filter_map(|(name, value)| {
-                    let name = name.strip_prefix(ANNOTATION_PREFIX)?;
+                    let name = named(name)?;
                     let is_read = VALUES_READ.contains(&name);
                     let value = if is_read { bounded(value) } else { "" };
                     Some((name.into(), value.into()))
@@ -83,6 +102,14 @@ impl From<v1::Ingress> for Object {
             content: Content::Ingress(Arc::new(read)),
         }
     }
+}
+
+/// The name of an annotation that is read: without its prefix, with it where that is ours.
+fn named(name: &str) -> Option<&str> {
+    if name.starts_with(OWN_PREFIX) {
+        return (!OWN_WRITTEN.contains(&name)).then_some(name);
+    }
+    name.strip_prefix(ANNOTATION_PREFIX)
 }
 
 /// The part of a value that is kept.

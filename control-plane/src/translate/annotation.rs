@@ -6,6 +6,9 @@
 //!
 //! Values are read as ingress-nginx reads them (its "Annotations" page): times are seconds without a unit, sizes have `k`, `m` or `g`.
 
+mod balancing;
+mod hash_by;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use super::OurIngress;
 use super::condition::{Condition, Reason};
 use crate::model::tenant::Tenant;
 use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
+pub use balancing::{BALANCING, Balancing};
 
 /// The longest time that an annotation may ask for: a day, as settings may.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -24,14 +28,14 @@ const NAMES_SHOWN: usize = 8;
 const VALUE_SHOWN: usize = 64;
 
 /// An annotation that is followed.
-pub struct Served {
-    /// Its name, behind `nginx.ingress.kubernetes.io/`.
+pub struct Served<T: 'static = Policy> {
+    /// Its name, behind `nginx.ingress.kubernetes.io/`; with all before it where it is ours.
     pub name: &'static str,
     /// What it may say.
     pub values: &'static str,
     /// What it does.
     pub meaning: &'static str,
-    follow: fn(&str, &mut Policy) -> Result<(), Refused>,
+    follow: fn(&str, &mut T) -> Result<(), Refused>,
 }
 
 /// Why an annotation is not followed.
@@ -112,6 +116,7 @@ const GUARDS_OF_HOST: &str = "auth-tls-";
 struct Told<'a> {
     closing: Vec<&'a str>,
     unsupported: Vec<&'a str>,
+    balancing: Balancing,
 }
 
 /// What an Ingress asks for beside its rules; nothing when it has no annotation that is followed. `guarded` are the hosts for which
@@ -125,10 +130,11 @@ pub(super) fn policy(
     let mut told = Told::default();
     for (name, value) in &our.ingress.annotations {
         if let Some(message) = follow(name, value, &mut policy, &mut told) {
-            let field = format!("metadata.annotations[{ANNOTATION_PREFIX}{name}]");
+            let field = format!("metadata.annotations[{}]", whole(name));
             conditions.push(our.condition(field, Reason::AnnotationInvalid, message));
         }
     }
+    told.balancing.finish(&mut policy);
     for (reason, names, message) in [
         (
             Reason::GuardUnsupported,
@@ -187,12 +193,21 @@ fn shown(names: &[&str]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(NAMES_SHOWN)
-        .map(|name| format!("{ANNOTATION_PREFIX}{name}"))
+        .map(|name| whole(name))
         .collect();
     let shown = shown.join(", ");
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The whole name of an annotation.
+fn whole(name: &str) -> String {
+    if name.contains('/') {
+        name.to_owned()
+    } else {
+        format!("{ANNOTATION_PREFIX}{name}")
     }
 }
 
@@ -209,16 +224,21 @@ fn follow<'a>(
         told.closing.push(name);
         return None;
     }
-    let Some(served) = SERVED.iter().find(|served| served.name == name) else {
+    let served = SERVED.iter().find(|served| served.name == name);
+    let balancing = BALANCING.iter().find(|served| served.name == name);
+    if served.is_none() && balancing.is_none() {
         told.unsupported.push(name);
         return None;
-    };
+    }
     if value.len() > ANNOTATION_BYTES_MAX {
         return Some(format!(
             "it is left out: it is longer than {ANNOTATION_BYTES_MAX} bytes"
         ));
     }
-    match (served.follow)(value.trim(), policy) {
+    let of_policy = served.map_or(Ok(()), |served| (served.follow)(value.trim(), policy));
+    let of_balancing =
+        |served: &Served<Balancing>| (served.follow)(value.trim(), &mut told.balancing);
+    match of_policy.and(balancing.map_or(Ok(()), of_balancing)) {
         Ok(()) => None,
         Err(Refused::Invalid(wanted)) => {
             let value: String = value.chars().take(VALUE_SHOWN).collect();

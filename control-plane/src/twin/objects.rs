@@ -33,7 +33,7 @@ pub struct ObjectsTwin {
 struct IngressTwin {
     created: Option<String>,
     class: Option<String>,
-    /// Those of ingress-nginx.
+    /// Those of ingress-nginx without their prefix, and ours.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
     spec: IngressSpec,

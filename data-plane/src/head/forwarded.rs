@@ -14,10 +14,10 @@ use super::present::Present;
 use crate::client::Client;
 
 static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longer request identities of trusted peers are replaced.
@@ -45,6 +45,11 @@ const SAID_BY_TIER: Present = Present::FORWARDED_PROTO
 /// Whether endpoints take this field as a statement about the client.
 pub(crate) fn is_about_client(name: &str) -> bool {
     name.starts_with("x-forwarded-") || ABOUT_CLIENT.contains(&name)
+}
+
+/// Whether the client spoke HTTPS to the first of us. Of a head that is for the endpoint.
+pub(crate) fn is_https(headers: &HeaderMap) -> bool {
+    headers.get(&PROTO).is_some_and(|proto| proto == "https")
 }
 
 /// Writes the fields for the endpoint. `new_id` makes a request identity.

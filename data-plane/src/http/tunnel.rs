@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Tunnel<S> {
             bare = bare => bare,
             () = connections.reached(Stage::Deadline) => return,
         };
-        let Ok(Some(mut raw)) = bare else {
+        let Ok(Some((mut raw, _in_flight))) = bare else {
             return;
         };
         let upgraded = self.owner.upgraded();

@@ -14,7 +14,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -25,11 +24,11 @@ use tokio::time::Instant;
 use super::kept::Kept;
 use super::prepare;
 use crate::account::Account;
-use crate::balance::{Tried, pick};
+use crate::balance::{Choice, InFlight};
 use crate::body::{RequestBody, Upload};
 use crate::error::ProxyError;
 use crate::net::{Net, Scarce};
-use crate::table::{Backend, Endpoint, Policy, Protocol};
+use crate::table::{Endpoint, Policy, Protocol};
 use crate::upstream::{
     ConnectError, Lease, Left, Received, SendError, Slotted, Upstream, UpstreamError, Wanted,
 };
@@ -41,12 +40,10 @@ const REFUSALS_MAX: u32 = 16;
 /// Sends one request.
 pub(super) struct Sender<'r, N: Net> {
     context: &'r Context<N>,
-    backend: &'r Backend,
     policy: &'r Policy,
-    position: &'r AtomicUsize,
+    choice: Choice<'r>,
     protocol: Protocol,
     upload: Option<Rc<Upload>>,
-    tried: Tried,
 }
 
 /// A try that brought no response.
@@ -65,26 +62,29 @@ type Answered<N> = (Response<Received>, Lease<<N as Net>::Stream>);
 impl<'r, N: Net> Sender<'r, N> {
     pub(super) fn new(
         context: &'r Context<N>,
-        (backend, policy): (&'r Backend, &'r Policy),
-        position: &'r AtomicUsize,
+        policy: &'r Policy,
+        choice: Choice<'r>,
         protocol: Protocol,
         upload: Option<Rc<Upload>>,
     ) -> Self {
         Self {
             context,
-            backend,
             policy,
-            position,
+            choice,
             protocol,
             upload,
-            tried: Tried::default(),
         }
+    }
+
+    /// The choice that led to the response.
+    pub(super) fn choice(&self) -> &Choice<'r> {
+        &self.choice
     }
 
     /// The response with the connection it comes by, or the error of the last try. The request is taken from where it is:
     /// handed down by value, each level would have room for it and move it.
     pub(super) async fn send(
-        mut self,
+        &mut self,
         head: &mut Parts,
         body: &mut RequestBody,
         account: &mut Account,
@@ -96,15 +96,14 @@ impl<'r, N: Net> Sender<'r, N> {
         let mut again: Option<&Endpoint> = None;
         while tries < tries_max {
             let is_fresh = again.is_some();
-            let next = again
-                .take()
-                .or_else(|| pick(&self.backend.endpoints, self.position, &mut self.tried));
+            let next = again.take().or_else(|| self.next(account));
             let Some(endpoint) = next else { break };
             if tries > 0 || refusals > 0 || is_fresh {
                 account.retried();
             }
             tries += 1;
             note_try(account, endpoint);
+            let in_flight = self.choice.begin();
             let (upstream, slot) = match self.connection(endpoint, is_fresh).await {
                 Ok(connection) => connection,
                 // The endpoint is not to blame, and the next one would not be reached either.
@@ -122,7 +121,7 @@ impl<'r, N: Net> Sender<'r, N> {
             prepare::fit(head, self.upload.is_some(), upstream.is_shared())?;
             match self
                 .exchange(
-                    (upstream, slot),
+                    (upstream, slot, in_flight),
                     endpoint,
                     (&mut *head, &mut *body),
                     account,
@@ -144,6 +143,11 @@ impl<'r, N: Net> Sender<'r, N> {
             }
         }
         Err(last)
+    }
+
+    fn next(&mut self, account: &Account) -> Option<&'r Endpoint> {
+        let rng = &mut *self.context.rng.borrow_mut();
+        self.choice.next(account.busy().now(), rng)
     }
 
     async fn connection(
@@ -171,7 +175,11 @@ impl<'r, N: Net> Sender<'r, N> {
 
     async fn exchange(
         &self,
-        (mut upstream, slot): (Upstream<N::Stream>, Slotted<N::Stream>),
+        (mut upstream, slot, in_flight): (
+            Upstream<N::Stream>,
+            Slotted<N::Stream>,
+            Option<InFlight>,
+        ),
         endpoint: &Endpoint,
         (head, body): (&mut Parts, &mut RequestBody),
         account: &mut Account,
@@ -187,9 +195,12 @@ impl<'r, N: Net> Sender<'r, N> {
             .await
         {
             Ok(Ok(response)) => {
-                let duration = account.busy().now() - started;
-                account.answered(response.status().as_u16(), duration);
-                let lease = Lease::new(upstream, slot, self.upload.as_deref());
+                let now = account.busy().now();
+                account.answered(response.status().as_u16(), now - started);
+                if let Some(in_flight) = &in_flight {
+                    in_flight.answered(now - started, now);
+                }
+                let lease = Lease::new(upstream, (slot, in_flight), self.upload.as_deref());
                 Ok((response, lease))
             }
             Ok(Err(SendError { error, left })) => {

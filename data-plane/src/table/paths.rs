@@ -92,6 +92,26 @@ impl HostPaths {
         self.ends(at).exact.or(best)
     }
 
+    /// How many bytes of a path belong to the rule that [`Self::find`] finds for it.
+    pub(crate) fn rule_bytes(&self, key: HashKey, path: &str) -> usize {
+        let (mut best, mut bytes, mut at) = (0, 0, ROOT);
+        for element in elements(path).into_iter().flatten() {
+            let Some(node) = self.child(key, at, element) else {
+                return best;
+            };
+            at = node;
+            bytes += "/".len() + element.len();
+            if self.ends(at).prefix.is_some() {
+                best = bytes;
+            }
+        }
+        if self.ends(at).exact.is_some() {
+            bytes
+        } else {
+            best
+        }
+    }
+
     /// Sends a path to a route, unless another has it: then that one. A path that does not begin with `/` meets no request.
     pub(super) fn insert(
         &mut self,

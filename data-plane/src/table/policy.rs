@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Protocol;
+use super::{Affinity, Algorithm, HashBy, Protocol};
 
 /// What is other than the tier's settings for the requests of one Ingress. Nothing set: as the tier is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Policy {
     pub read: Option<Duration>,
     /// How the endpoints are spoken to, in place of what their Service says.
     pub protocol: Option<Protocol>,
+    /// How requests are spread, in place of the tier's.
+    pub algorithm: Option<Algorithm>,
+    /// What decides on the endpoint in place of that.
+    pub hash_by: Option<HashBy>,
+    /// Sessions that stay with their endpoint: goes before both.
+    pub affinity: Option<Box<Affinity>>,
     /// What it asks for cannot be given, and to serve its requests without would do harm: they are answered with 503.
     pub is_closed: bool,
 }
@@ -31,6 +37,9 @@ impl Policy {
         send: None,
         read: None,
         protocol: None,
+        algorithm: None,
+        hash_by: None,
+        affinity: None,
         is_closed: false,
     };
 }

@@ -20,6 +20,7 @@ use super::http2::{HandshakeError, Link};
 use super::links::{Handed, Links};
 use super::waiting::{Kept, Waiting};
 use super::{ConnectError, Http1, Http2, Raw, Upstream};
+use crate::balance::InFlight;
 use crate::body::Upload;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -69,6 +70,7 @@ pub(crate) struct Wanted<'r> {
 pub(crate) struct Lease<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     upstream: Upstream<S>,
     slot: Slotted<S>,
+    in_flight: Option<InFlight>,
 }
 
 /// The endpoint of a connection that was taken.
@@ -337,14 +339,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
 // === impl Lease ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
-    pub(crate) fn new(upstream: Upstream<S>, slot: Slotted<S>, upload: Option<&Upload>) -> Self {
+    pub(crate) fn new(
+        upstream: Upstream<S>,
+        (slot, in_flight): (Slotted<S>, Option<InFlight>),
+        upload: Option<&Upload>,
+    ) -> Self {
         let mut upstream = upstream;
         if let Upstream::Http1(connection) = &mut upstream
             && upload.is_some_and(|upload| !upload.is_complete())
         {
             connection.detach();
         }
-        Self { upstream, slot }
+        Self {
+            upstream,
+            slot,
+            in_flight,
+        }
     }
 
     /// Whose connection it is.
@@ -378,10 +388,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
         }
     }
 
-    /// The bare stream, after a response with 101.
-    pub(crate) async fn into_raw(self) -> Option<Raw<S>> {
+    /// The bare stream, after a response with 101, and the request that it is as long as it lives.
+    pub(crate) async fn into_raw(self) -> Option<(Raw<S>, Option<InFlight>)> {
         match self.upstream {
-            Upstream::Http1(connection) => connection.into_raw().await,
+            Upstream::Http1(connection) => {
+                let raw = connection.into_raw().await?;
+                Some((raw, self.in_flight))
+            }
             Upstream::Http2(_) => None,
         }
     }

@@ -11,6 +11,7 @@
 mod harness;
 
 mod access_log;
+mod balancing;
 mod default_backend;
 mod drain;
 mod framing;

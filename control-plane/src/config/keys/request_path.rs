@@ -2,9 +2,26 @@
 
 use std::time::Duration;
 
+use tiergate_data_plane::table::Algorithm;
+
 use super::super::key::{About, Default, Key, Place, Range};
 use super::super::value;
 use super::ABOUT;
+
+/// How requests are spread where their Ingress says nothing.
+pub const LOAD_BALANCE: Key<Algorithm> = Key {
+    about: About {
+        name: "load_balance",
+        place: Place::File,
+        form: "round_robin, least_request or ewma",
+        example: "least_request",
+        default: Default::Value("round_robin"),
+        meaning: "How requests are spread over the pods of a Service where their Ingress says nothing: one after another; of two at random the one with \
+                  fewer requests under way; of two at random the one that is expected to answer sooner.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
 
 /// Upper bounds of the request path.
 pub mod limits {

@@ -324,7 +324,17 @@ fn annotations_page() -> String {
             served.name, served.values, served.meaning
         );
     }
-    page += "\n`tiergate.dev/load-balance` is the whole name, for it is ours.\n\n## What is not followed\n\n";
+    page += "\n`tiergate.dev/load-balance` is the whole name, for it is ours.\n\n## What is done to requests\n\n\
+             Here a tier decides for its own rules, too.\n\n\
+             | annotation | values | what it does |\n\
+             | --- | --- | --- |\n";
+    for served in &annotation::OF_PATHS {
+        page += &format!(
+            "| `{}` | {} | {} |\n",
+            served.name, served.values, served.meaning
+        );
+    }
+    page += "\n## What is not followed\n\n";
     let guards: Vec<String> = annotation::GUARDS
         .iter()
         .map(|name| format!("`{name}`"))

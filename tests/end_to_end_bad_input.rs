@@ -165,22 +165,23 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
             "ServicePortNotFound",
         ),
         ("resource", resource, 503, "BackendResourceUnsupported"),
+        // Served by https, with the default certificate.
         (
             "no-secret",
             with_tls("no-secret", "nobody"),
-            200,
+            308,
             "SecretNotFound",
         ),
         (
             "bad-secret",
             broken + "---" + &with_tls("bad-secret", "broken"),
-            200,
+            308,
             "CertificateInvalid",
         ),
         (
             "bad-key",
             mixed + "---" + &with_tls("bad-key", "mixed"),
-            200,
+            308,
             "CertificateInvalid",
         ),
     ]

@@ -100,16 +100,38 @@ fn host_rules(cluster: &Cluster, way: Way) {
     for (scheme, host, path, service) in HOST_RULES {
         let row = format!("{way:?} {scheme}://{host}{path}");
         let response = if scheme == "https" {
-            let (mut connection, _) = tls::open(feature.https, host).expect("a handshake");
-            connection
-                .send(&Request::get(host, path))
-                .expect("an answer")
+            feature.get_by_https(host, path)
         } else {
             feature.get(host, path)
         };
         assert_answer(&row, &response, (host, path), service);
     }
+    is_sent_to_https_once(&feature, "foo.bar.com");
+    if way == Way::Two {
+        // The cluster tier knows nothing of this one's certificate: the inner tier is the one that sends to https.
+        let host = "inner.bar.com";
+        let tls =
+            format!("  tls:\n  - hosts: [{host}]\n    secretName: conformance-tls\n  rules:\n");
+        let rules = rule(host, &[("Prefix", "/", "foo-bar-com", "name: http")]);
+        let inner = ingress("inner", "tiergate", &(tls + &rules));
+        cluster.kubectl().apply(&feature.namespace, &inner);
+        feature.delegate(host);
+        feature.until_served(host, "/", "foo-bar-com");
+        is_sent_to_https_once(&feature, host);
+    }
     feature.end();
+}
+
+/// By http there is one redirect, whichever tier makes it, and by https none.
+fn is_sent_to_https_once(feature: &Feature<'_>, host: &str) {
+    let asked = Request::get(&format!("{host}:8080"), "/a/?b=c");
+    let sent = fetch(feature.http, &asked).expect("an answer");
+    assert_eq!(sent.status, 308, "{host}: {}", sent.text());
+    let location = format!("https://{host}/a/?b=c");
+    assert_eq!(sent.header("location"), Some(&*location));
+    let served = feature.get_by_https(host, "/a/?b=c");
+    assert_eq!(served.status, 200, "{host}: {}", served.text());
+    assert_eq!(served.seen_by_app("x-forwarded-proto"), ["https"], "{host}");
 }
 
 fn ingress_class(cluster: &Cluster, way: Way) {

@@ -181,6 +181,11 @@ fn seed_002_tls() {
         .unwrap();
     assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!(response.seen_by_app("x-forwarded-proto"), ["https"]);
+    // "Even a request by HTTP is redirected to HTTPS when there is tls", as the document says.
+    let response = cluster.get("test.example.com", "/test/a");
+    assert_eq!(response.status, 308, "{}", response.text());
+    let location = response.header("location");
+    assert_eq!(location, Some("https://test.example.com/test/a"));
     // Another name gets another certificate, and TLS ends here: another path of the host is nobody's.
     let other = tls::open(cluster.https(), "other.example.com");
     assert!(other.is_err() || other.is_ok_and(|(_, shown)| shown != wanted));

@@ -17,7 +17,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tiergate_control_plane::explain::{Documents, explain, table};
-use tiergate_control_plane::scope::Scope;
+use tiergate_control_plane::scope::{ObjectName, Scope};
 use tiergate_data_plane::access_log::{Level, Switch};
 use tiergate_data_plane::config::Config;
 use tiergate_data_plane::drain;
@@ -25,6 +25,7 @@ use tiergate_data_plane::metrics::Metrics;
 use tiergate_data_plane::net::TokioNet;
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tiergate_data_plane::worker::Worker;
+use tiergate_tests::tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
@@ -48,11 +49,13 @@ const PATHS: [&str; 9] = [
     "/", "/a", "/a/", "/a/b", "/A", "/a%20b", "/a.b", "", "relative",
 ];
 const PATH_TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
-const ANNOTATIONS: [(&str, &str); 4] = [
+const ANNOTATIONS: [(&str, &str); 6] = [
     ("proxy-body-size", "1m"),
     ("proxy-read-timeout", "soon"),
     ("auth-url", "http://login.example/"),
     ("rewrite-target", "/"),
+    ("ssl-redirect", "false"),
+    ("force-ssl-redirect", "true"),
 ];
 /// Of requests.
 const ASKED_HOSTS: [&str; 11] = [
@@ -80,6 +83,8 @@ enum Fate {
     Served(String),
     /// The tier answered: status and reason.
     Answered(String),
+    /// The tier sent it to another URL.
+    Sent(String),
 }
 
 fn one_of<T: Copy>(rng: &mut SmallRng, all: &[T]) -> T {
@@ -127,8 +132,16 @@ fn ingress(rng: &mut SmallRng, number: u32) -> Value {
     if rng.random_bool(0.15) {
         spec["defaultBackend"] = backend(rng);
     }
+    if rng.random_bool(0.3) {
+        // Only one tenant has this Secret: the hosts of the other have the default certificate, in the sets that have one.
+        let mut tls = json!({"secretName": "pair"});
+        if rng.random_bool(0.8) {
+            tls["hosts"] = json!([one_of(rng, &HOSTS), one_of(rng, &HOSTS)]);
+        }
+        spec["tls"] = json!([tls]);
+    }
     let mut annotations = json!({});
-    if rng.random_bool(0.2) {
+    if rng.random_bool(0.3) {
         let (name, value) = one_of(rng, &ANNOTATIONS);
         annotations[format!("nginx.ingress.kubernetes.io/{name}")] = json!(value);
     }
@@ -186,6 +199,13 @@ async fn served(worker: SocketAddr, host: &str, path: &str) -> Fate {
         .await
         .expect("it answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let location = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("location").then_some(value)
+    });
+    if let Some(location) = location {
+        return Fate::Sent(location.to_owned());
+    }
     let status = head.split(' ').nth(1).expect("an answer has a status");
     match body.lines().find_map(|line| line.strip_prefix("reason: ")) {
         Some(reason) => Fate::Answered(format!("{status} {reason}")),
@@ -196,6 +216,9 @@ async fn served(worker: SocketAddr, host: &str, path: &str) -> Fate {
 /// What `explain` says of a request.
 fn explained(answer: &Value) -> Fate {
     match answer["answer"].as_str() {
+        Some(own) if own.starts_with("308 https_redirect: ") => {
+            Fate::Sent(own["308 https_redirect: ".len()..].to_owned())
+        }
         // Status and reason, and then in words.
         Some(own) => Fate::Answered(own.split(':').next().unwrap_or_default().to_owned()),
         None => Fate::Served(
@@ -207,31 +230,47 @@ fn explained(answer: &Value) -> Fate {
     }
 }
 
-async fn compare() {
-    let mut endpoints = Vec::new();
-    for _ in 0..TENANTS.len() * SERVICES.len() {
-        endpoints.push(endpoint().await);
-    }
+/// A worker: where it serves plain HTTP, what it serves, and what keeps it.
+async fn worker() -> (SocketAddr, Arc<SnapshotCell>, drain::Handle) {
     let config = Config {
         http_addresses: vec!["127.0.0.1:0".parse().expect("an address")],
+        https_addresses: vec!["127.0.0.1:0".parse().expect("an address")],
         ..Config::new("tiergate-namespace")
     };
     let metrics = Metrics::register(&mut Registry::default());
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
-    let (_drain, signal) = drain::channel();
+    let (drain, signal) = drain::channel();
     let (log, rng) = (Switch::new(Level::Off), SmallRng::seed_from_u64(1));
     let bound = Worker::bind(TokioNet, Arc::new(config), cell.clone(), metrics, log, rng).await;
     let worker = bound.expect("a free address");
     let address = worker.http_addresses()[0];
     spawn_local(worker.run(signal));
-    let scope = Scope {
+    (address, cell, drain)
+}
+
+async fn compare() {
+    let mut endpoints = Vec::new();
+    for _ in 0..TENANTS.len() * SERVICES.len() {
+        endpoints.push(endpoint().await);
+    }
+    let (address, cell, _drain) = worker().await;
+    let pair = tls::self_signed(&["a.example"]);
+    let mut scope = Scope {
         classes: vec!["ours".to_owned()],
+        ssl_redirect: true,
         ..Scope::default()
     };
-    let (mut fates, mut closed) = ([0; 2], 0);
+    let (mut fates, mut closed, mut sent) = ([0; 2], 0, 0);
     for seed in 0..SETS {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let objects = objects(&mut rng, &endpoints);
+        let mut objects = objects(&mut rng, &endpoints);
+        objects.push(
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"namespace": TENANTS[0], "name": "pair"},
+            "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key}}),
+        );
+        let default = ObjectName::new(TENANTS[0], "pair");
+        scope.default_certificate = Some(default).filter(|_| rng.random_bool(0.5));
         let text: Vec<String> = objects.iter().map(Value::to_string).collect();
         let documents = Documents::parse(&text.join("\n---\n"), "default").expect("objects");
         cell.publish(table(&documents, &scope));
@@ -262,10 +301,12 @@ async fn compare() {
                 text.join("\n")
             );
             fates[usize::from(matches!(served, Fate::Served(_)))] += 1;
+            sent += usize::from(matches!(served, Fate::Sent(_)));
             closed += usize::from(served == Fate::Answered("503 route_closed".to_owned()));
         }
     }
     let [answered, served] = fates;
+    assert!(sent > 300, "some are sent to https: {sent}");
     assert!(closed > 100, "some Ingresses are closed: {closed}");
     assert!(
         served > 1_000 && answered > 1_000,

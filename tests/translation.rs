@@ -126,6 +126,7 @@ fn scope() -> Scope {
         default_certificate: None,
         secrets: Secrets::Watched,
         families: Families::Both,
+        ssl_redirect: true,
     }
 }
 

@@ -14,6 +14,7 @@ pub fn scope(config: &Config) -> Scope {
         reads_ingress_classes: true,
         default_backend: config.common.default_backend_service.clone(),
         default_certificate: config.common.default_ssl_certificate.clone(),
+        ssl_redirect: config.common.ssl_redirect,
         secrets: Secrets::ByName {
             namespaces: config.secret_namespaces.iter().cloned().collect(),
             refresh: config.secret_refresh,

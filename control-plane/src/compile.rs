@@ -54,7 +54,7 @@ fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut T
             ingress: target.ingress.clone(),
         };
         let backend = add_backend(&target.backend, backend, builder);
-        let route = builder.route(owner, backend);
+        let route = builder.route_of_path(owner, backend, target.of_path.clone());
         builder.policy(route, model.policies.get(&target.ingress).cloned());
         let holder = match path {
             Some(path) => builder.path(host, path.kind(), path.path(), route),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tiergate_data_plane::access_log;
-use tiergate_data_plane::config::{self as data_plane, Limits, Timeouts};
+use tiergate_data_plane::config::{self as data_plane, Hsts, Limits, Timeouts};
 use tiergate_data_plane::net::Families;
 
 use crate::scope::ObjectName;
@@ -57,6 +57,8 @@ pub struct Common {
     pub default_ssl_certificate: Option<ObjectName>,
     /// The families of addresses that endpoints may have. None: as the network says.
     pub upstream_families: Option<Families>,
+    /// Whether requests by http to a host with a certificate are sent to https.
+    pub ssl_redirect: bool,
     /// Address of the admin port.
     pub admin_address: SocketAddr,
     /// Unix socket with the same answers.
@@ -106,6 +108,7 @@ impl Common {
             default_backend_service: layers.maybe(&keys::DEFAULT_BACKEND_SERVICE)?,
             default_ssl_certificate: layers.maybe(&keys::DEFAULT_SSL_CERTIFICATE)?,
             upstream_families: layers.one(&keys::UPSTREAM_FAMILIES)?,
+            ssl_redirect: layers.one(&keys::SSL_REDIRECT)?,
             admin_address: layers.one(&keys::ADMIN_ADDRESS)?,
             admin_socket: layers.maybe(&keys::ADMIN_SOCKET)?,
             kubeconfig: layers.maybe(&keys::KUBECONFIG)?,
@@ -182,6 +185,7 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
         upstream_source_address: layers.maybe::<IpAddr>(&keys::UPSTREAM_SOURCE_ADDRESS)?,
         via: layers.one(&keys::VIA)?,
         load_balance: layers.one(&keys::LOAD_BALANCE)?,
+        hsts: hsts(layers)?,
         limits: Limits {
             head_bytes_max: number(layers.one(&limits::HEAD_BYTES_MAX)?),
             headers_max: number(layers.one(&limits::HEADERS_MAX)?),
@@ -203,6 +207,30 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
             upstream_idle: layers.one(&timeouts::UPSTREAM_IDLE)?,
         },
     })
+}
+
+fn hsts(layers: &Layers) -> Result<Option<Hsts>, Invalid> {
+    use keys::hsts;
+    let includes_subdomains = layers.one(&hsts::INCLUDE_SUBDOMAINS)?;
+    let preload = layers.one(&hsts::PRELOAD)?;
+    let Some(max_age) = layers.maybe(&hsts::MAX_AGE)? else {
+        let set = [
+            (includes_subdomains, &hsts::INCLUDE_SUBDOMAINS.about),
+            (preload, &hsts::PRELOAD.about),
+        ];
+        return match set.into_iter().find(|(is_set, _)| *is_set) {
+            None => Ok(None),
+            Some((_, about)) => Err(layers.contradiction(
+                about,
+                "nothing is said without hsts.max_age; set that as well",
+            )),
+        };
+    };
+    Ok(Some(Hsts {
+        max_age,
+        includes_subdomains,
+        preload,
+    }))
 }
 
 fn number<T: TryFrom<u64>>(checked: u64) -> T {

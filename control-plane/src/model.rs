@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::{BackendName, Certificate, Policy};
+use tiergate_data_plane::table::{BackendName, Certificate, PathPolicy, Policy};
 
 use backend::Backend;
 use path::PathPattern;
@@ -61,4 +61,6 @@ pub struct RouteTarget {
     pub ingress: Arc<str>,
     /// The Service port; it is one of [`TenantModel::backends`].
     pub backend: BackendName,
+    /// What is done to the request before.
+    pub of_path: PathPolicy,
 }

@@ -33,6 +33,8 @@ pub struct Scope {
     pub secrets: Secrets,
     /// The families of addresses that endpoints may have.
     pub families: Families,
+    /// Whether requests by http to a host with a certificate are sent to https, where their Ingress does not say.
+    pub ssl_redirect: bool,
 }
 
 /// Which Secrets a tier reads, and how.

@@ -17,7 +17,7 @@ mod service;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tiergate_data_plane::table::{BackendName, Certificate};
+use tiergate_data_plane::table::{BackendName, Certificate, Redirect};
 
 use crate::model::tenant::Tenant;
 use crate::model::{Model, TenantModel};
@@ -25,6 +25,7 @@ use crate::objects::ingress::Ingress;
 use crate::objects::{Kind, Objects};
 use crate::scope::{CONTROLLER, ObjectName, Scope};
 
+use annotation::OfPaths;
 use claim::Claims;
 use condition::{Condition, ObjectReference, Reason};
 use secret::{Named, Wanted};
@@ -85,16 +86,14 @@ fn part<'a>(
     // First, so that no number of Ingresses takes its place among those that are read.
     let default_certificate = certificate::default(scope, &mut secrets, &mut conditions);
     let guarded = annotation::guarded_hosts(&ingresses);
+    let default_redirect = OfPaths::default().redirect(scope.ssl_redirect);
     for our in &ingresses {
-        let policy = annotation::policy(our, &guarded, &mut conditions);
+        let (policy, of_paths) = annotation::policy(our, &guarded, &mut conditions);
         ingress::translate(our, &mut claims, &mut services, &mut conditions);
-        if let Some(policy) = policy {
-            if policy.is_closed {
-                ingress::close(our, &mut claims, &mut services);
-            }
-            let name = (our.tenant.clone(), our.name.name.as_str().into());
-            claims.policies.insert(name, Arc::new(policy));
+        if policy.as_ref().is_some_and(|policy| policy.is_closed) {
+            ingress::close(our, &mut claims, &mut services);
         }
+        claims.asked(our, policy, &of_paths, default_redirect);
         // Not after all rules: a younger rule of another tenant must not take a certificate away.
         certificate::translate(our, &mut secrets, &mut claims, &mut conditions);
     }
@@ -106,7 +105,7 @@ fn part<'a>(
     };
     Part {
         model: Model {
-            tenants: tenants(claims, &backends),
+            tenants: tenants(claims, &backends, default_redirect),
             default_backend: default_backend.and_then(named),
             default_certificate,
         },
@@ -235,11 +234,12 @@ fn default_backend(
 
 /// Sorts what was claimed by tenant, each with the backends that its routes name.
 fn tenants(
-    claims: Claims,
+    mut claims: Claims,
     backends: &BTreeMap<BackendName, Resolved>,
+    default_redirect: Redirect,
 ) -> BTreeMap<Tenant, TenantModel> {
     let mut tenants: BTreeMap<Tenant, TenantModel> = BTreeMap::new();
-    for (host, owners) in claims.hosts {
+    for (host, owners) in std::mem::take(&mut claims.hosts) {
         for tenant in owners {
             tenants
                 .entry(tenant)
@@ -248,7 +248,9 @@ fn tenants(
                 .insert(host.clone());
         }
     }
-    for (key, (tenant, target)) in claims.routes {
+    for (key, (tenant, mut target)) in std::mem::take(&mut claims.routes) {
+        let who = (&tenant, &target.ingress);
+        target.of_path.redirect = claims.redirect(&key.host, who, default_redirect);
         let model = tenants.entry(tenant).or_default();
         if let Some(backend) = backends.get(&target.backend) {
             model

@@ -15,7 +15,7 @@ use std::time::Duration;
 use balancing::AffinityTwin;
 use serde::Serialize;
 use tiergate_data_plane::table::{
-    Algorithm, Backend, Certificate, Endpoint, Policy, Protocol, Table,
+    Algorithm, Backend, Certificate, Endpoint, PathPolicy, Policy, Protocol, Redirect, Table,
 };
 
 use crate::objects::Objects;
@@ -86,6 +86,14 @@ struct PolicyTwin {
     affinity: Option<AffinityTwin>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_closed: bool,
+}
+
+/// What is done to the requests of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PathPolicyTwin {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect: Option<&'static str>,
 }
 
 /// The objects as they are read, and what the API server does not give at present.
@@ -174,6 +182,25 @@ impl From<&Policy> for PolicyTwin {
             affinity: policy.affinity.as_deref().map(AffinityTwin::from),
             is_closed: policy.is_closed,
         }
+    }
+}
+
+// === impl PathPolicyTwin ===
+
+impl PathPolicyTwin {
+    /// None: nothing is done.
+    fn of(policy: &PathPolicy) -> Option<Self> {
+        if *policy == PathPolicy::default() {
+            return None;
+        }
+        let PathPolicy { redirect } = policy;
+        Some(Self {
+            redirect: match redirect {
+                Redirect::Never => None,
+                Redirect::WhereServed => Some("toHttpsWhereServed"),
+                Redirect::Always => Some("toHttps"),
+            },
+        })
     }
 }
 

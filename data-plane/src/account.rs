@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::access_log::{End, Entry};
@@ -14,6 +15,9 @@ use crate::body::Upload;
 use crate::error::ProxyError;
 use crate::http::pulse::{Busy, Cut};
 use crate::metrics::Owner;
+
+/// What the log names answers that send a client to https.
+const REDIRECTED: &str = "https_redirect";
 
 /// Metric handles of what no route takes, as one worker has them.
 pub(crate) struct Unrouted(pub(crate) Owner);
@@ -100,6 +104,13 @@ impl Account {
     pub(crate) fn refused(&mut self, error: &ProxyError) {
         self.code = error.status().as_u16();
         self.fail(error);
+    }
+
+    /// The answer is that the client is to come by https.
+    pub(crate) fn redirected(&mut self) {
+        self.code = StatusCode::PERMANENT_REDIRECT.as_u16();
+        self.reason = Some(REDIRECTED);
+        self.owner().redirected();
     }
 
     /// Something failed after the head of the response was sent.

@@ -1,5 +1,6 @@
 //! What the data plane is told at its start. Plain values: the control plane's `config` reads files and flags.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -26,10 +27,23 @@ pub struct Config {
     pub via: bool,
     /// How requests are spread where their Ingress says nothing.
     pub load_balance: Algorithm,
+    /// What answers over https say about coming by https. None: nothing of ours.
+    pub hsts: Option<Hsts>,
     /// What downstream may ask of us.
     pub limits: Limits,
     /// How long we wait.
     pub timeouts: Timeouts,
+}
+
+/// What `Strict-Transport-Security` says (RFC 6797 §6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// How long the client is to come by https only; whole seconds of it. Zero: it may forget what it was told.
+    pub max_age: Duration,
+    /// Whether that is for all names below the host as well.
+    pub includes_subdomains: bool,
+    /// Whether the host may be put on the lists that browsers bring along.
+    pub preload: bool,
 }
 
 /// Upper bounds. Each has a counter: `tiergate_proxy_errors_total{reason}` or one that its field names.
@@ -90,9 +104,23 @@ impl Config {
             upstream_source_address: None,
             via: true,
             load_balance: Algorithm::default(),
+            hsts: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+impl fmt::Display for Hsts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "max-age={}", self.max_age.as_secs())?;
+        if self.includes_subdomains {
+            f.write_str("; includeSubDomains")?;
+        }
+        if self.preload {
+            f.write_str("; preload")?;
+        }
+        Ok(())
     }
 }
 

@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 
 use crate::error::ProxyError;
 use crate::head::path::for_matching;
+use crate::head::secure::{self, Scheme};
 use crate::host::HostName;
 use crate::table::{Certificate, RouteId, Table};
 use crate::{route, tls};
@@ -27,6 +28,21 @@ pub fn route(table: &Table, url: &Uri) -> Result<Option<RouteId>, ProxyError> {
         host.as_deref(),
         &for_matching(url.path())?,
     ))
+}
+
+/// Where a client is sent that asks for this URL by http, where https is served and nothing stands in front of us.
+#[must_use]
+pub fn redirect(table: &Table, route: RouteId, url: &Uri) -> Option<String> {
+    let scheme = match url.scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let host = url.authority().map(|authority| authority.as_str());
+    let host = host.and_then(|host| HeaderValue::from_str(host).ok());
+    let asked = table.route(route).of_path.redirect;
+    let is_served = || certificate(table, url).is_some();
+    let location = secure::redirect(asked, scheme, host.as_ref(), url, is_served)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
 /// The certificate for a client that asks for the host of this URL.

@@ -42,6 +42,7 @@ pub(crate) struct Families {
     pub(crate) errors: Family<ReasonLabels, Counter>,
     pub(crate) client_aborts: Family<TenantLabels, Counter>,
     pub(crate) retries: Family<TenantLabels, Counter>,
+    pub(crate) redirects: Family<TenantLabels, Counter>,
     pub(crate) client_connections_open: Gauge,
     pub(crate) client_connections_resting: Gauge,
     pub(crate) client_connections_total: Family<ResultLabels, Counter>,
@@ -240,6 +241,11 @@ fn register_requests(families: &Families, registry: &mut Registry) {
         "retries",
         "Further tries of requests, the first not counted",
         families.retries.clone(),
+    );
+    registry.register(
+        "https_redirects",
+        "Requests by http that were sent to https",
+        families.redirects.clone(),
     );
     registry.register_with_unit(
         "request_body",

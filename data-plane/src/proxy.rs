@@ -33,13 +33,15 @@ use crate::codec::Incoming;
 use crate::error::ProxyError;
 use crate::head::present::Present;
 use crate::head::response::{self, Finish};
+use crate::head::secure::{self, Scheme};
 use crate::head::{admit, forwarded, hop, host, path, unrouted, via};
 use crate::http::Session;
 use crate::http::tunnel::Tunnel;
 use crate::net::Net;
 use crate::route::{route, rule_bytes};
 use crate::snapshot::Snapshot;
-use crate::table::RouteId;
+use crate::table::{Redirect, RouteId};
+use crate::tls;
 use crate::upstream::{Lease, Received};
 use crate::worker::Context;
 
@@ -58,6 +60,14 @@ struct Answer<N: Net> {
     cookie: Option<Box<HeaderValue>>,
 }
 
+/// Why a request does not go to an endpoint.
+enum Own {
+    /// It cannot.
+    Error(ProxyError),
+    /// The client is sent to this URL. Boxed: nearly every request has none, and each moves the room for it.
+    Redirect(Box<HeaderValue>),
+}
+
 /// Answers one request.
 pub(crate) async fn serve<N: Net>(
     session: Rc<Session<N>>,
@@ -70,6 +80,7 @@ pub(crate) async fn serve<N: Net>(
     let is_head = head.method == Method::HEAD;
     let has_body = !http_body::Body::is_end_stream(&incoming);
     let entry = entry(&session, &head);
+    let hsts = hsts(&session, &head);
     let mut account = Account::open(&session.context.unrouted, entry, session.begin());
     let answer = forward(&session, &snapshot, &mut account, &mut head, incoming).await;
     let finish = Finish {
@@ -78,13 +89,15 @@ pub(crate) async fn serve<N: Net>(
         // Of a body that has not been read, hyper does not wait for the rest: the client must know.
         closes: account.busy().is_draining() || (has_body && !account.has_whole_body()),
         is_head,
+        hsts,
     };
     if finish.closes {
         session.closes();
     }
     Ok(match answer {
         Ok(answer) => deliver(&session, account, answer, &finish),
-        Err(error) => refuse(&session, account, &error, &finish),
+        Err(Own::Error(error)) => refuse(&session, account, &error, &finish),
+        Err(Own::Redirect(location)) => redirect(&session, account, *location, &finish),
     })
 }
 
@@ -94,7 +107,7 @@ async fn forward<N: Net>(
     account: &mut Account,
     parts: &mut Parts,
     incoming: Incoming,
-) -> Result<Answer<N>, ProxyError> {
+) -> Result<Answer<N>, Own> {
     let config = &session.context.shared.config;
     let present = if parts.version == Version::HTTP_2 {
         Present::of_http2(&parts.headers)
@@ -104,14 +117,19 @@ async fn forward<N: Net>(
     admit::admit(parts, present, &config.limits, session.client.is_trusted)?;
     let host = host::effective(parts)?;
     let found = find(snapshot, host.as_ref(), parts)?;
-    let (owner, backend_id, policy) = snapshot.route(found);
+    let (owner, backend_id, policy, of_path) = snapshot.route(found);
     let rule_path = policy.affinity.as_ref();
     let rule_path = rule_path.map(|_| rule_path_of(snapshot, host.as_ref(), parts));
     account.routed(owner.on(session.context.lane));
     let backend = snapshot.table.backend(backend_id);
     note_route(account, snapshot, found);
     if policy.is_closed {
-        return Err(ProxyError::RouteClosed);
+        return Err(ProxyError::RouteClosed.into());
+    }
+    if of_path.redirect != Redirect::Never
+        && let Some(location) = location(session, snapshot, of_path.redirect, host.as_ref(), parts)
+    {
+        return Err(Own::Redirect(Box::new(location)));
     }
     let bytes_max = policy.body_bytes_max;
     let bytes_max = bytes_max.unwrap_or(config.limits.body_bytes_max);
@@ -181,6 +199,33 @@ fn rule_path_of(snapshot: &Snapshot, host: Option<&HeaderValue>, parts: &Parts) 
     };
     let bytes = rule_bytes(&snapshot.table, Some(&name), path);
     path[..bytes].into()
+}
+
+/// Where a request is sent that should have come by https.
+#[cold]
+fn location<N: Net>(
+    session: &Session<N>,
+    snapshot: &Snapshot,
+    redirect: Redirect,
+    host: Option<&HeaderValue>,
+    parts: &Parts,
+) -> Option<HeaderValue> {
+    let config = &session.context.shared.config;
+    let present = Present::of(&parts.headers);
+    let scheme = secure::scheme(&parts.headers, present, &session.client);
+    let is_served = || {
+        let name = host.and_then(|host| host::comparable(host).ok());
+        !config.https_addresses.is_empty() && tls::serves(&snapshot.table, name.as_deref())
+    };
+    secure::redirect(redirect, scheme, host, &parts.uri, is_served)
+}
+
+/// What an answer says about https, when the request came by it.
+fn hsts<'s, N: Net>(session: &'s Session<N>, head: &Parts) -> Option<&'s HeaderValue> {
+    let hsts = session.context.hsts.as_ref()?;
+    let present = Present::of(&head.headers);
+    let scheme = secure::scheme(&head.headers, present, &session.client);
+    (scheme == Scheme::Https).then_some(hsts)
 }
 
 /// Makes an endpoint's answer the client's.
@@ -257,6 +302,18 @@ fn refuse<N: Net>(
     response::of_error(error, finish, date).map(|text| ResponseBody::own(text, account))
 }
 
+/// Sends the client to another URL.
+fn redirect<N: Net>(
+    session: &Session<N>,
+    mut account: Box<Account>,
+    location: HeaderValue,
+    finish: &Finish<'_>,
+) -> Response<ResponseBody<N::Stream>> {
+    account.redirected();
+    let date = session.context.date.value(account.busy().now());
+    response::of_redirect(location, finish, date).map(|text| ResponseBody::own(text, account))
+}
+
 /// What the access log is to tell, if this request is one to log.
 fn entry<N: Net>(session: &Session<N>, head: &Parts) -> Option<Box<Entry>> {
     let context = &session.context;
@@ -294,5 +351,13 @@ pub(crate) async fn tend_pool<N: Net>(context: &Context<N>) {
         tokio::time::sleep(POOL_INTERVAL).await;
         context.pool.follow(&context.snapshots.load_full());
         context.pool.expire(Instant::now());
+    }
+}
+
+// === impl Own ===
+
+impl From<ProxyError> for Own {
+    fn from(error: ProxyError) -> Self {
+        Self::Error(error)
     }
 }

@@ -18,7 +18,7 @@ use crate::balance::{LiveBackend, LiveEndpoint};
 use crate::metrics::{Metrics, NO_OWNER, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
 use crate::table::slots::Slots;
-use crate::table::{BackendId, Endpoint, Policy, RouteId, Table};
+use crate::table::{BackendId, Endpoint, PathPolicy, Policy, RouteId, Table};
 use names::{Gone, Names};
 
 /// A published table.
@@ -56,6 +56,7 @@ struct LiveRoute {
     handles: Arc<OwnerHandles>,
     backend: BackendId,
     policy: Option<Arc<Policy>>,
+    of_path: PathPolicy,
 }
 
 /// The one place where the data plane finds its snapshot.
@@ -184,12 +185,12 @@ impl SnapshotCell {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Metric handles of the Ingress of this route, where it leads, and what the Ingress asks for beside.
-    pub(crate) fn route(&self, route: RouteId) -> (&OwnerHandles, BackendId, &Policy) {
+    /// Metric handles of the Ingress of this route, where it leads, what the Ingress asks for beside, and what is done to the requests.
+    pub(crate) fn route(&self, route: RouteId) -> (&OwnerHandles, BackendId, &Policy, &PathPolicy) {
         let live = self.live.of_route.get(route.index());
         let live = live.expect("each route of the table has its handles");
         let policy = live.policy.as_deref().unwrap_or(Policy::NONE);
-        (&live.handles, live.backend, policy)
+        (&live.handles, live.backend, policy, &live.of_path)
     }
 
     /// What is known of this backend.

@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 mod balancing;
 mod builder;
 mod hosts;
+mod path_policy;
 mod paths;
 mod policy;
 pub(crate) mod shards;
@@ -23,6 +24,7 @@ pub(crate) mod slots;
 pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
 pub use hosts::Hosts;
+pub use path_policy::{PathPolicy, Redirect};
 pub use paths::HostPaths;
 pub use policy::Policy;
 pub use shards::HashKey;
@@ -57,7 +59,7 @@ pub struct RouteOwner {
     pub ingress: Arc<str>,
 }
 
-/// Where the requests of one Ingress for one backend go.
+/// Where the requests of one Ingress for one backend go, as far as the same is done to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The Ingress that asked for it.
@@ -66,7 +68,12 @@ pub struct Route {
     pub backend: BackendId,
     /// What the Ingress asks for beside. None: nothing.
     pub policy: Option<Arc<Policy>>,
+    /// What is done to its requests before.
+    pub of_path: PathPolicy,
 }
+
+/// What a route is, whatever its number.
+type Named<'t> = (&'t RouteOwner, &'t BackendName, &'t PathPolicy);
 
 /// Name of a Service port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,16 +232,16 @@ impl Table {
         &self.backends
     }
 
-    /// What a route is, whatever its number.
-    fn named(&self, id: RouteId) -> (&RouteOwner, &BackendName) {
+    fn named(&self, id: RouteId) -> Named<'_> {
         let route = self.route(id);
-        (&route.owner, &self.backend(route.backend).name)
+        let backend = &self.backend(route.backend).name;
+        (&route.owner, backend, &route.of_path)
     }
 
     fn named_paths<'t>(
         &'t self,
         paths: &HostPaths,
-    ) -> BTreeMap<Option<(PathMatch, String)>, (&'t RouteOwner, &'t BackendName)> {
+    ) -> BTreeMap<Option<(PathMatch, String)>, Named<'t>> {
         let default = paths.default_route().map(|id| (None, self.named(id)));
         let paths = paths.in_order().into_iter();
         paths
@@ -245,7 +252,7 @@ impl Table {
 }
 
 /// A route without its number.
-type NamedRoute<'t> = ((&'t RouteOwner, &'t BackendName), &'t Option<Arc<Policy>>);
+type NamedRoute<'t> = (Named<'t>, &'t Option<Arc<Policy>>);
 
 /// Equal tables serve the same: their numbers and what they share do not matter.
 impl PartialEq for Table {
@@ -255,7 +262,7 @@ impl PartialEq for Table {
             let mut named: Vec<NamedRoute<'_>> = routes
                 .map(|(_, route)| {
                     let backend = &table.backend(route.backend).name;
-                    ((&route.owner, backend), &route.policy)
+                    ((&route.owner, backend, &route.of_path), &route.policy)
                 })
                 .collect();
             named.sort_by_key(|(name, _)| *name);

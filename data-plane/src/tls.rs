@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::host::HostName;
 use crate::snapshot::SnapshotCell;
-use crate::table::{Certificate, Certificates};
+use crate::table::{Certificate, Certificates, Table};
 
 /// TLS 1.2 sessions kept for resumption; TLS 1.3 keeps them with the client, in tickets.
 const SESSIONS_MAX: usize = 4096;
@@ -59,6 +59,12 @@ pub(crate) fn choose<'c>(
         exact.or_else(|| certificates.wildcard.get(name.parent()?))
     });
     named.or(certificates.default.as_ref())
+}
+
+/// Whether a client that asks for this name by TLS is answered.
+pub(crate) fn serves(table: &Table, name: Option<&str>) -> bool {
+    let name = name.and_then(|name| HostName::try_from(name).ok());
+    choose(table.certificates(), name.as_ref()).is_some()
 }
 
 // === impl Resolver ===

@@ -69,6 +69,8 @@ pub(crate) struct Context<N: Net> {
     pub(crate) recent: RefCell<Recent>,
     pub(crate) sampler: Sampler,
     pub(crate) server: HeaderValue,
+    /// What answers over https say about it.
+    pub(crate) hsts: Option<HeaderValue>,
     pub(crate) via: via::Entries,
     /// Metric handles of connections that end before they have a request.
     pub(crate) unrouted: Rc<Unrouted>,
@@ -164,6 +166,9 @@ impl<N: Net> Worker<N> {
             recent: RefCell::default(),
             sampler: Sampler::default(),
             server: HeaderValue::from_static(shared.config.tier),
+            hsts: shared.config.hsts.map(|hsts| {
+                HeaderValue::try_from(hsts.to_string()).expect("a number and words of ours")
+            }),
             via: via::Entries::new(shared.config.tier),
             unrouted: Rc::new(Unrouted(shared.cell.unrouted().on(lane))),
             lane,

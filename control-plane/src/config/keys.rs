@@ -10,7 +10,7 @@ mod request_path;
 pub use addresses::*;
 pub use objects::*;
 pub use process::*;
-pub use request_path::{LOAD_BALANCE, limits, timeouts};
+pub use request_path::{LOAD_BALANCE, hsts, limits, timeouts};
 
 /// What most settings are; each names what differs.
 const ABOUT: About = About {
@@ -37,6 +37,7 @@ pub const ALL: &[&About] = &[
     &WATCH_INGRESS_WITHOUT_CLASS.about,
     &DEFAULT_BACKEND_SERVICE.about,
     &DEFAULT_SSL_CERTIFICATE.about,
+    &SSL_REDIRECT.about,
     &SECRET_NAMESPACES.about,
     &SECRET_REFRESH.about,
     &HTTP_ADDRESS.about,
@@ -77,4 +78,7 @@ pub const ALL: &[&About] = &[
     &timeouts::RESPONSE_HEAD.about,
     &timeouts::RESPONSE_BODY.about,
     &timeouts::UPSTREAM_IDLE.about,
+    &hsts::MAX_AGE.about,
+    &hsts::INCLUDE_SUBDOMAINS.about,
+    &hsts::PRELOAD.about,
 ];

@@ -46,6 +46,9 @@ pub fn configuration() -> String {
     section(&mut page, "Section `timeouts`", &|about| {
         about.name.starts_with("timeouts.")
     });
+    section(&mut page, "Section `hsts`", &|about| {
+        about.name.starts_with("hsts.")
+    });
     page
 }
 

@@ -12,7 +12,7 @@ use tiergate_data_plane::net::Families;
 use super::*;
 use crate::scope::{ObjectName, Secrets};
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct ScopeInComment {
     namespace: Option<String>,
@@ -23,6 +23,24 @@ struct ScopeInComment {
     default_certificate: Option<String>,
     secret_namespaces: Option<BTreeSet<String>>,
     families: Option<String>,
+    ssl_redirect: bool,
+}
+
+/// As tiers are set when nobody says otherwise.
+impl Default for ScopeInComment {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            classes: Vec::new(),
+            without_class: false,
+            reads_ingress_classes: false,
+            default_backend: None,
+            default_certificate: None,
+            secret_namespaces: None,
+            families: None,
+            ssl_redirect: true,
+        }
+    }
 }
 
 fn scope_of(text: &str) -> Scope {
@@ -52,6 +70,7 @@ fn scope_of(text: &str) -> Scope {
             Some("ipv6") => Families::Ipv6,
             Some(other) => panic!("no families: {other}"),
         },
+        ssl_redirect: scope.ssl_redirect,
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) fn answer(table: &Table, url: &str) -> Answer {
             answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
             if route.policy.as_ref().is_some_and(|policy| policy.is_closed) {
                 answer.answer = Some(own_answer(&ProxyError::RouteClosed));
+            } else if let Some(location) = lookup::redirect(table, id, &uri) {
+                answer.answer = Some(format!("308 https_redirect: {location}"));
             } else if answer.endpoints.is_empty() {
                 answer.answer = Some(own_answer(&ProxyError::NoEndpoints));
             }

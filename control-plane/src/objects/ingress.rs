@@ -20,10 +20,11 @@ pub const OWN_PREFIX: &str = "tiergate.dev/";
 const OWN_WRITTEN: [&str; 1] = ["tiergate.dev/conditions"];
 
 /// The annotations with these prefixes whose values matter; of the others the names are kept, to tell their owner.
-pub(crate) const VALUES_READ: [&str; 19] = [
+pub(crate) const VALUES_READ: [&str; 21] = [
     "affinity",
     "affinity-mode",
     "backend-protocol",
+    "force-ssl-redirect",
     "load-balance",
     "proxy-body-size",
     "proxy-connect-timeout",
@@ -38,6 +39,7 @@ pub(crate) const VALUES_READ: [&str; 19] = [
     "session-cookie-samesite",
     "session-cookie-secure",
     "ssl-passthrough",
+    "ssl-redirect",
     "tiergate.dev/load-balance",
     "upstream-hash-by",
 ];

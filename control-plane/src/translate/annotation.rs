@@ -8,6 +8,7 @@
 
 mod balancing;
 mod hash_by;
+mod of_paths;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::condition::{Condition, Reason};
 use crate::model::tenant::Tenant;
 use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
 pub use balancing::{BALANCING, Balancing};
+pub use of_paths::{OF_PATHS, OfPaths};
 
 /// The longest time that an annotation may ask for: a day, as settings may.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -46,6 +48,7 @@ enum Refused {
     Closes,
 }
 
+const SWITCH: &str = "`true`, `false`";
 const SECONDS: &str = "seconds, 1 to 86400";
 
 /// By name.
@@ -117,15 +120,16 @@ struct Told<'a> {
     closing: Vec<&'a str>,
     unsupported: Vec<&'a str>,
     balancing: Balancing,
+    of_paths: OfPaths,
 }
 
-/// What an Ingress asks for beside its rules; nothing when it has no annotation that is followed. `guarded` are the hosts for which
-/// somebody of the same namespace asks for client certificates.
+/// What an Ingress asks for beside its rules, as far as annotations are followed, and what it asks to be done to its requests. `guarded` are
+/// the hosts for which somebody of the same namespace asks for client certificates.
 pub(super) fn policy(
     our: &OurIngress<'_>,
     guarded: &BTreeSet<(Tenant, HostPattern)>,
     conditions: &mut Vec<Condition>,
-) -> Option<Policy> {
+) -> (Option<Policy>, OfPaths) {
     let mut policy = Policy::default();
     let mut told = Told::default();
     for (name, value) in &our.ingress.annotations {
@@ -163,7 +167,8 @@ pub(super) fn policy(
         );
         conditions.push(our.condition("spec.rules", Reason::GuardUnsupported, message));
     }
-    (policy != Policy::default()).then_some(policy)
+    let of_paths = told.of_paths;
+    ((policy != Policy::default()).then_some(policy), of_paths)
 }
 
 /// The hosts for which client certificates are asked for, by namespace.
@@ -226,7 +231,8 @@ fn follow<'a>(
     }
     let served = SERVED.iter().find(|served| served.name == name);
     let balancing = BALANCING.iter().find(|served| served.name == name);
-    if served.is_none() && balancing.is_none() {
+    let of_paths = OF_PATHS.iter().find(|served| served.name == name);
+    if served.is_none() && balancing.is_none() && of_paths.is_none() {
         told.unsupported.push(name);
         return None;
     }
@@ -238,7 +244,12 @@ fn follow<'a>(
     let of_policy = served.map_or(Ok(()), |served| (served.follow)(value.trim(), policy));
     let of_balancing =
         |served: &Served<Balancing>| (served.follow)(value.trim(), &mut told.balancing);
-    match of_policy.and(balancing.map_or(Ok(()), of_balancing)) {
+    let followed = of_policy
+        .and_then(|()| balancing.map_or(Ok(()), of_balancing))
+        .and_then(|()| {
+            of_paths.map_or(Ok(()), |one| (one.follow)(value.trim(), &mut told.of_paths))
+        });
+    match followed {
         Ok(()) => None,
         Err(Refused::Invalid(wanted)) => {
             let value: String = value.chars().take(VALUE_SHOWN).collect();
@@ -285,6 +296,10 @@ fn bytes(value: &str) -> Result<u64, Refused> {
         .ok_or(wanted)
 }
 
+fn switch(value: &str) -> Result<bool, Refused> {
+    value.parse().map_err(|_| Refused::Invalid("true or false"))
+}
+
 /// Digits only: `parse` would take a sign.
 fn number(digits: &str) -> Option<u64> {
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -312,6 +327,7 @@ mod tests {
     #[test]
     fn the_values_of_all_that_is_followed_are_kept() {
         let followed = SERVED.iter().map(|served| served.name);
+        let followed = followed.chain(OF_PATHS.iter().map(|served| served.name));
         let lost: Vec<_> = followed
             .filter(|name| !VALUES_READ.contains(name))
             .collect();
@@ -392,6 +408,9 @@ mod tests {
             ("proxy-read-timeout", "60s"),
             ("proxy-read-timeout", "+5"),
             ("proxy-read-timeout", "86401"),
+            ("ssl-redirect", "yes"),
+            ("ssl-redirect", "True"),
+            ("force-ssl-redirect", ""),
             ("backend-protocol", "ftp"),
             ("backend-protocol", "ö"),
         ] {

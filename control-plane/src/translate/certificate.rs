@@ -4,6 +4,7 @@
 //! the Ingress' rules that its certificate names. A host for which no certificate can be used gets the tier's default one,
 //! so its plain HTTP and its routes are not touched.
 
+use k8s_openapi::api::networking::v1::IngressTLS;
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::Certificate;
 
@@ -13,6 +14,7 @@ use super::ingress::hosts;
 use super::secret::Named;
 use super::{OurIngress, table_certificate};
 use crate::model::host;
+use crate::model::tenant::Tenant;
 use crate::objects::Kind;
 use crate::scope::{ObjectName, Scope};
 
@@ -25,6 +27,7 @@ pub(super) fn translate(
 ) {
     for (position, tls) in our.ingress.spec.tls.iter().flatten().enumerate() {
         let field = format!("spec.tls[{position}]");
+        claims.secured.extend(secured(our, tls));
         let Some(secret) = tls.secret_name.as_deref().filter(|name| !name.is_empty()) else {
             continue;
         };
@@ -40,11 +43,12 @@ pub(super) fn translate(
         };
         let named = tls.hosts.as_deref().unwrap_or_default();
         let asked = if named.is_empty() {
-            let hosts = hosts(our).into_iter();
-            hosts
-                .filter(|host| found.covers(host))
-                .map(|host| (field.clone(), host))
-                .collect()
+            let mut hosts = hosts(our);
+            hosts.retain(|host| found.covers(host));
+            let secured = hosts.iter().map(|host| (our.tenant.clone(), host.clone()));
+            claims.secured.extend(secured);
+            let hosts = hosts.into_iter();
+            hosts.map(|host| (field.clone(), host)).collect()
         } else {
             named_hosts(our, named, &field, conditions)
         };
@@ -63,6 +67,26 @@ pub(super) fn translate(
             }
         }
     }
+}
+
+/// The hosts that an entry names, and those of the rules that a wildcard in it is for: they are served by https, be it with the
+/// default certificate.
+fn secured(our: &OurIngress<'_>, tls: &IngressTLS) -> Vec<(Tenant, HostPattern)> {
+    let named = tls.hosts.iter().flatten();
+    let mut secured: Vec<HostPattern> = named.filter_map(|text| host::pattern(text).ok()).collect();
+    let is_below = |host: &HostPattern| match host {
+        HostPattern::Exact(name) => secured.iter().any(|wildcard| match wildcard {
+            HostPattern::Wildcard(parent) => name.parent() == Some(parent.as_str()),
+            HostPattern::Exact(_) | HostPattern::Any => false,
+        }),
+        HostPattern::Wildcard(_) | HostPattern::Any => false,
+    };
+    let below: Vec<HostPattern> = hosts(our).into_iter().filter(is_below).collect();
+    secured.extend(below);
+    secured.retain(|host| *host != HostPattern::Any);
+    let tenant = &our.tenant;
+    let secured = secured.into_iter();
+    secured.map(|host| (tenant.clone(), host)).collect()
 }
 
 /// The certificate for names that no other covers.

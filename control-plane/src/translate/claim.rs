@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::{Certificate, Policy};
+use tiergate_data_plane::table::{Certificate, Policy, Redirect};
 
+use super::OurIngress;
+use super::annotation::OfPaths;
 use crate::model::tenant::Tenant;
 use crate::model::{RouteKey, RouteTarget};
 
@@ -21,6 +23,10 @@ pub(super) struct Claims {
     pub(super) routes: BTreeMap<RouteKey, (Tenant, RouteTarget)>,
     /// What Ingresses ask for beside; not of those that ask for nothing.
     pub(super) policies: BTreeMap<(Tenant, Arc<str>), Arc<Policy>>,
+    /// Whether Ingresses send requests by http to https, where that is not the tier's default.
+    pub(super) redirects: BTreeMap<(Tenant, Arc<str>), Redirect>,
+    /// Who says in `spec.tls` that a host is served by https.
+    pub(super) secured: BTreeSet<(Tenant, HostPattern)>,
     /// Whose certificate a host has.
     pub(super) certificates: BTreeMap<HostPattern, (Tenant, Certificate)>,
 }
@@ -46,12 +52,53 @@ pub(super) enum CertificateHolder {
 // === impl Claims ===
 
 impl Claims {
+    /// Whether the requests by http of a path are sent to https, where `default` is what Ingresses do that say nothing: each tenant
+    /// decides that for its own paths of a host.
+    pub(super) fn redirect(
+        &self,
+        host: &HostPattern,
+        (tenant, ingress): (&Tenant, &Arc<str>),
+        default: Redirect,
+    ) -> Redirect {
+        let asked = if self.redirects.is_empty() {
+            None
+        } else {
+            self.redirects.get(&(tenant.clone(), ingress.clone()))
+        };
+        match asked.copied().unwrap_or(default) {
+            Redirect::WhereServed if !self.is_secured(host, tenant) => Redirect::Never,
+            redirect @ (Redirect::Never | Redirect::WhereServed | Redirect::Always) => redirect,
+        }
+    }
+
+    fn is_secured(&self, host: &HostPattern, tenant: &Tenant) -> bool {
+        !self.secured.is_empty() && self.secured.contains(&(tenant.clone(), host.clone()))
+    }
+
     /// Names a host.
     pub(super) fn host(&mut self, host: &HostPattern, tenant: &Tenant) {
         self.hosts
             .entry(host.clone())
             .or_default()
             .insert(tenant.clone());
+    }
+
+    /// Notes what an Ingress asks for beside its rules.
+    pub(super) fn asked(
+        &mut self,
+        our: &OurIngress<'_>,
+        policy: Option<Policy>,
+        of_paths: &OfPaths,
+        redirect: Redirect,
+    ) {
+        let name: (Tenant, Arc<str>) = (our.tenant.clone(), our.name.name.as_str().into());
+        let own = of_paths.redirect(redirect != Redirect::Never);
+        if own != redirect {
+            self.redirects.insert(name.clone(), own);
+        }
+        if let Some(policy) = policy {
+            self.policies.insert(name, Arc::new(policy));
+        }
     }
 
     /// Claims a path for an Ingress.

@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::BackendName;
+use tiergate_data_plane::table::{BackendName, PathPolicy};
 
 use super::OurIngress;
 use super::claim::Claims;
@@ -70,6 +70,7 @@ pub(super) fn close(our: &OurIngress<'_>, claims: &mut Claims, services: &mut Se
             let target = RouteTarget {
                 ingress: our.name.name.as_str().into(),
                 backend,
+                of_path: PathPolicy::default(),
             };
             let key = RouteKey {
                 host: host.clone(),
@@ -216,6 +217,7 @@ fn target(
     RouteTarget {
         ingress: our.name.name.as_str().into(),
         backend: name,
+        of_path: PathPolicy::default(),
     }
 }
 

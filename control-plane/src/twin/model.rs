@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{BackendTwin, CertificateTwin, ConditionTwin, PolicyTwin, VERSION};
+use super::{BackendTwin, CertificateTwin, ConditionTwin, PathPolicyTwin, PolicyTwin, VERSION};
 use crate::model::{RouteKey, RouteTarget, TenantModel};
 use crate::translate::Translation;
 
@@ -41,6 +41,8 @@ struct RouteTwin {
     path: String,
     ingress: String,
     backend: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    of_path: Option<PathPolicyTwin>,
 }
 
 // === impl ModelTwin ===
@@ -109,6 +111,7 @@ impl From<(&RouteKey, &RouteTarget)> for RouteTwin {
                 .map_or_else(|| "default".to_owned(), ToString::to_string),
             ingress: target.ingress.to_string(),
             backend: target.backend.to_string(),
+            of_path: PathPolicyTwin::of(&target.of_path),
         }
     }
 }

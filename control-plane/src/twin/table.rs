@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tiergate_data_plane::table::{Certificate, HostPaths, PathMatch, RouteId, Table};
 
-use super::{BackendTwin, CertificateTwin, PolicyTwin, VERSION};
+use super::{BackendTwin, CertificateTwin, PathPolicyTwin, PolicyTwin, VERSION};
 
 /// A table with its generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +41,8 @@ struct RouteTwin {
     backend: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyTwin>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    of_path: Option<PathPolicyTwin>,
 }
 
 // === impl TableTwin ===
@@ -121,6 +123,7 @@ impl RouteTwin {
                 .then(|| format!("{}/{}", owner.tenant, owner.ingress)),
             backend: table.backend(route.backend).name.to_string(),
             policy: route.policy.as_deref().map(PolicyTwin::from),
+            of_path: PathPolicyTwin::of(&route.of_path),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The head of a response on its way to the client. Pure.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, SERVER, STRICT_TRANSPORT_SECURITY,
+    UPGRADE,
+};
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
 
@@ -19,6 +22,8 @@ pub(crate) struct Finish<'t> {
     pub(crate) closes: bool,
     /// Whether the request was HEAD, whose answers have no body.
     pub(crate) is_head: bool,
+    /// That the client is to come by https only (RFC 6797); it has come by it.
+    pub(crate) hsts: Option<&'t HeaderValue>,
 }
 
 /// Makes the endpoint's response one for the client. `upgrade` is the protocol that both change to with this response.
@@ -42,6 +47,13 @@ pub(crate) fn rewrite(
     }
     if !present.any(Present::SERVER) {
         parts.headers.insert(SERVER, finish.server.clone());
+    }
+    if let Some(hsts) = finish.hsts
+        && !parts.headers.contains_key(STRICT_TRANSPORT_SECURITY)
+    {
+        parts
+            .headers
+            .insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     if let Some(protocol) = upgrade {
         let connection = HeaderValue::from_static("upgrade");
@@ -72,6 +84,30 @@ pub(crate) fn of_error(
         error.meaning(),
         error.reason()
     );
+    let closes = finish.closes || error.ends_connection();
+    own(status, text, closes, finish, date)
+}
+
+/// Sends the client to another URL.
+pub(crate) fn of_redirect(
+    location: HeaderValue,
+    finish: &Finish<'_>,
+    date: HeaderValue,
+) -> Response<String> {
+    let status = StatusCode::PERMANENT_REDIRECT;
+    let text = "308 Permanent Redirect: this host is served by https\n".to_owned();
+    let mut response = own(status, text, finish.closes, finish, date);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+fn own(
+    status: StatusCode,
+    text: String,
+    closes: bool,
+    finish: &Finish<'_>,
+    date: HeaderValue,
+) -> Response<String> {
     let length = HeaderValue::from(text.len());
     let mut response = Response::new(if finish.is_head { String::new() } else { text });
     *response.status_mut() = status;
@@ -82,7 +118,10 @@ pub(crate) fn of_error(
     headers.insert(CONTENT_LENGTH, length);
     headers.insert(SERVER, finish.server.clone());
     headers.insert(DATE, date);
-    if (finish.closes || error.ends_connection()) && finish.version != Version::HTTP_2 {
+    if let Some(hsts) = finish.hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    if closes && finish.version != Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

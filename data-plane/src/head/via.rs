@@ -11,6 +11,9 @@ use super::present::Present;
 use super::tokens;
 use crate::error::ProxyError;
 
+/// What begins the names of tiers.
+const TIERS: &str = "tiergate-";
+
 /// Passes of tiers with the same name.
 const PASSES_MAX: usize = 4;
 
@@ -28,6 +31,15 @@ pub(crate) fn check(headers: &HeaderMap, present: Present, tier: &str) -> Result
     } else {
         Ok(())
     }
+}
+
+/// Whether the request says that it has passed a tier.
+pub(super) fn names_a_tier(headers: &HeaderMap) -> bool {
+    let is_tier = |name: &str| name.starts_with(TIERS);
+    tokens(headers, &VIA).any(|entry| {
+        let mut words = entry.split_ascii_whitespace();
+        words.nth(1).is_some_and(is_tier)
+    })
 }
 
 /// The entry of this tier, by the version of the request that it received. Made once.

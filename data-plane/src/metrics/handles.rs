@@ -57,6 +57,7 @@ struct TenantEvents {
     upgraded: Gauge,
     client_aborts: Counter,
     retries: Counter,
+    redirects: Counter,
 }
 
 /// Counts for the requests of one Ingress, on one worker.
@@ -196,6 +197,7 @@ impl TenantHandles {
             upgraded: families.upgraded.get_or_create_owned(&labels),
             client_aborts: families.client_aborts.get_or_create_owned(&labels),
             retries: families.retries.get_or_create_owned(&labels),
+            redirects: families.redirects.get_or_create_owned(&labels),
         });
         let lanes = std::array::from_fn(|lane| {
             Arc::new(TenantLane {
@@ -218,6 +220,7 @@ impl TenantHandles {
         families.upgraded.remove(&labels);
         families.client_aborts.remove(&labels);
         families.retries.remove(&labels);
+        families.redirects.remove(&labels);
         for number in 0..REASONS.len() {
             families.errors.remove(&events.reason_labels(number));
         }
@@ -295,6 +298,11 @@ impl Owner {
     /// A further try.
     pub(crate) fn retried(&self) {
         self.tenant.events.retries.inc();
+    }
+
+    /// The client was sent to https.
+    pub(crate) fn redirected(&self) {
+        self.tenant.events.redirects.inc();
     }
 
     /// The client went away.

@@ -90,6 +90,7 @@ impl Names {
                 handles: self.owner(&route.owner, metrics),
                 backend: route.backend,
                 policy: route.policy.clone(),
+                of_path: route.of_path.clone(),
             });
             live.of_route.set(number, live_route);
         }

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use super::slots::Numbers;
 use super::{
     Backend, BackendId, BackendName, Certificate, Certificates, HashKey, HostPaths, Hosts,
-    PathMatch, Policy, Route, RouteId, RouteOwner, Table, number,
+    PathMatch, PathPolicy, Policy, Route, RouteId, RouteOwner, Table, number,
 };
 use crate::host::HostPattern;
+
+/// What makes two routes one.
+type RouteKey = (RouteOwner, BackendId, PathPolicy);
 
 /// Builds [`Table`]s. The first claim of a host and path wins; the caller sorts.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ pub struct TableBuilder {
     table: Table,
     backends: BTreeMap<BackendName, (BackendId, usize)>,
     backend_numbers: Numbers,
-    routes: BTreeMap<(RouteOwner, BackendId), (RouteId, usize)>,
+    routes: BTreeMap<RouteKey, (RouteId, usize)>,
     route_numbers: Numbers,
     /// Routes that may have no path.
     loose: BTreeSet<RouteId>,
@@ -90,20 +93,29 @@ impl TableBuilder {
         self.backends.get(name).map(|&(id, _)| id)
     }
 
-    /// Adds a route, or finds the one of the same owner and backend.
+    /// Adds a route whose requests go as they are, or finds the one of the same owner and backend.
     pub fn route(&mut self, owner: RouteOwner, backend: BackendId) -> RouteId {
-        let key = (owner, backend);
+        self.route_of_path(owner, backend, PathPolicy::default())
+    }
+
+    /// Adds a route, or finds the one of the same owner and backend to whose requests the same is done.
+    pub fn route_of_path(
+        &mut self,
+        owner: RouteOwner,
+        backend: BackendId,
+        of_path: PathPolicy,
+    ) -> RouteId {
+        let key = (owner, backend, of_path);
         if let Some(&(id, _)) = self.routes.get(&key) {
             return id;
         }
         self.is_changed = true;
         let id = RouteId(number(self.route_numbers.take()));
-        let owner = key.0.clone();
-        let policy = None;
         let route = Route {
-            owner,
+            owner: key.0.clone(),
             backend,
-            policy,
+            policy: None,
+            of_path: key.2.clone(),
         };
         self.table.routes.set(id.index(), Some(Arc::new(route)));
         self.use_backend(backend, true);
@@ -216,8 +228,7 @@ impl TableBuilder {
     /// Takes out the routes that have no path, and the backends that lost their last route.
     pub fn sweep(&mut self) {
         for id in std::mem::take(&mut self.loose) {
-            let route = self.table.route(id);
-            let key = (route.owner.clone(), route.backend);
+            let key = key(self.table.route(id));
             if self.routes.get(&key).is_none_or(|&(_, uses)| uses > 0) {
                 continue;
             }
@@ -318,8 +329,7 @@ impl TableBuilder {
     }
 
     fn use_route(&mut self, id: RouteId, is_used: bool) {
-        let route = self.table.route(id);
-        let key = (route.owner.clone(), route.backend);
+        let key = key(self.table.route(id));
         let Some((_, uses)) = self.routes.get_mut(&key) else {
             return;
         };
@@ -346,6 +356,10 @@ impl TableBuilder {
         };
         *uses
     }
+}
+
+fn key(route: &Route) -> RouteKey {
+    (route.owner.clone(), route.backend, route.of_path.clone())
 }
 
 #[cfg(test)]

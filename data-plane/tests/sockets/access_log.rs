@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use tiergate_data_plane::table::{PathMatch, PathPolicy, Protocol, Redirect, TableBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::client::get;
 use crate::harness::endpoint::echo;
-use crate::harness::{config, proxy, run, table_of, until};
+use crate::harness::{backend, config, owner, pattern, proxy, run, table_of, until};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -61,7 +62,18 @@ fn a_request_leaves_one_event_without_its_query() {
             "GET /logged/../c HTTP/1.1\r\nHost: a.example\r\n\r\n",
         )
         .await;
-        until(|| lines.text().matches("\"path\":\"/logged").count() == 2).await;
+        let mut builder = TableBuilder::new();
+        let id = builder.backend(backend("app", Protocol::Http1, &[endpoint.address]));
+        let redirect = Redirect::Always;
+        let route = builder.route_of_path(owner("web"), id, PathPolicy { redirect });
+        let _ = builder.path(&pattern("a.example"), PathMatch::Prefix, "/", route);
+        proxy.cell.publish(builder.build());
+        get(
+            proxy.http,
+            "GET /logged?secret=2 HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        )
+        .await;
+        until(|| lines.text().matches("\"path\":\"/logged").count() == 3).await;
         let text = lines.text();
         let mut events = text
             .lines()
@@ -89,6 +101,14 @@ fn a_request_leaves_one_event_without_its_query() {
             refused.contains("\"code\":400") && refused.contains("\"reason\":\"bad_target\""),
             "{refused}"
         );
+        let redirected = events.next().expect("an event");
+        for part in [
+            "\"code\":308",
+            "\"reason\":\"https_redirect\"",
+            "\"ingress\":\"web\"",
+        ] {
+            assert!(redirected.contains(part), "{part} in {redirected}");
+        }
         assert!(!text.contains("secret"), "{text}");
     });
 }

@@ -76,9 +76,10 @@ pub(crate) async fn proxy_over<N: Net>(net: N, config: Config, table: Table) -> 
     let bound = Worker::bind(net, Arc::new(config), cell.clone(), metrics, log, rng);
     let worker = bound.await.expect("the addresses are free");
     let (handle, signal) = drain::channel();
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     Proxy {
         http: worker.http_addresses()[0],
-        https: worker.https_addresses()[0],
+        https: *worker.https_addresses().first().unwrap_or(&nowhere),
         cell,
         drain: handle,
         ended: tokio::task::spawn_local(worker.run(signal)),

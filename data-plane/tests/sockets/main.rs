@@ -32,6 +32,7 @@ mod link_pair;
 mod metrics;
 mod panics;
 mod policy;
+mod redirect;
 mod rest;
 mod retry;
 mod streaming;

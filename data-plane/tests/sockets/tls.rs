@@ -20,12 +20,12 @@ use crate::harness::{backend, config, owner, proxy, run};
 use tiergate_data_plane::host::HostPattern;
 
 /// A certificate of its own authority for a name.
-struct Made {
-    der: CertificateDer<'static>,
-    certificate: Certificate,
+pub(crate) struct Made {
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) certificate: Certificate,
 }
 
-fn make(name: &str, number: u8) -> Made {
+pub(crate) fn make(name: &str, number: u8) -> Made {
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let der = params
@@ -52,7 +52,7 @@ fn table(endpoint: SocketAddr, certificates: Certificates) -> Table {
     builder.build()
 }
 
-async fn handshake(
+pub(crate) async fn handshake(
     to: SocketAddr,
     name: &str,
     root: &CertificateDer<'static>,

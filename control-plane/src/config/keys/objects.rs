@@ -91,6 +91,24 @@ pub const DEFAULT_SSL_CERTIFICATE: Key<ObjectName> = Key {
     parse: object_name,
 };
 
+/// Whether http is sent to https.
+pub const SSL_REDIRECT: Key<bool> = Key {
+    about: About {
+        name: "ssl_redirect",
+        place: EXPLAINED,
+        arity: Arity::Switch,
+        placeholder: "BOOL",
+        form: "true or false",
+        example: "true",
+        default: Default::Value("true"),
+        meaning: "Whether requests by http to a host in `spec.tls` are answered with 308 to https, where their Ingress does not say \
+                  (annotation `ssl-redirect`). Behind something else that ends TLS, either name it in trusted_proxies or \
+                  switch this off: a tier that cannot know that the client came by https would send it there again.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
 /// Where a cluster tier may read Secrets.
 pub const SECRET_NAMESPACES: Key<String> = Key {
     about: About {

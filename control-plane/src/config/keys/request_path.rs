@@ -1,4 +1,4 @@
-//! The sections `limits` and `timeouts`: what the request path may spend. Pure.
+//! The sections `limits` and `timeouts`: what the request path may spend; and `hsts`: what it says about https. Pure.
 
 use std::time::Duration;
 
@@ -132,6 +132,59 @@ pub mod timeouts {
         "1m",
         "Kept upstream connection without a request. Then it is closed.",
     );
+}
+
+/// What answers over https say about it.
+pub mod hsts {
+    use std::time::Duration;
+
+    use super::super::super::value;
+    use super::{ABOUT, About, Default, Key, Place, Range, switch};
+
+    /// How long clients are to come by https only.
+    pub const MAX_AGE: Key<Duration> = Key {
+        about: About {
+            name: "hsts.max_age",
+            place: Place::File,
+            form: "a time such as 8760h",
+            example: "8760h",
+            default: Default::Nothing("no such field"),
+            range: Some(Range::Time(
+                Duration::ZERO,
+                Duration::from_secs(10 * 365 * 24 * 3600),
+            )),
+            meaning: "Answers over https get `Strict-Transport-Security` with this `max-age`, unless the application has sent one: for \
+                      so long browsers come by https only (RFC 6797). 0s makes them forget it. Who is sent to https and who gets \
+                      the field are two questions: see `ssl_redirect`.",
+            ..ABOUT
+        },
+        parse: value::time,
+    };
+    /// Whether that is for the names below as well.
+    pub const INCLUDE_SUBDOMAINS: Key<bool> = switch(
+        "hsts.include_subdomains",
+        "Whether that field is for all names below the host as well, whoever has them.",
+    );
+    /// Whether the host may be put on the lists of browsers.
+    pub const PRELOAD: Key<bool> = switch(
+        "hsts.preload",
+        "Whether that field says `preload`: that hosts may be put on the lists which browsers bring along.",
+    );
+}
+
+const fn switch(name: &'static str, meaning: &'static str) -> Key<bool> {
+    Key {
+        about: About {
+            name,
+            place: Place::File,
+            form: "true or false",
+            example: "false",
+            default: Default::Value("false"),
+            meaning,
+            ..ABOUT
+        },
+        parse: value::from_text,
+    }
 }
 
 const fn count(

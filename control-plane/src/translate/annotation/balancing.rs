@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tiergate_data_plane::table::{Affinity, AffinityMode, Algorithm, Policy};
 
-use super::{Refused, Served, hash_by, number};
+use super::{Refused, SWITCH, Served, hash_by, number, switch};
 
 /// Ours: it stands beside that of ingress-nginx, and goes before it.
 const LOAD_BALANCE: &str = "tiergate.dev/load-balance";
@@ -20,7 +20,6 @@ const SECONDS_MAX: u64 = 10 * 366 * 24 * 3600;
 const COOKIE_BYTES_MAX: usize = 256;
 
 const COOKIE_SECONDS: &str = "seconds, 0 to 316224000";
-const SWITCH: &str = "`true`, `false`";
 
 /// What an Ingress asks for, annotation by annotation.
 #[derive(Debug, Default)]
@@ -229,10 +228,6 @@ fn text(
 ) -> Result<Box<str>, Refused> {
     let is_fit = (1..=COOKIE_BYTES_MAX).contains(&value.len()) && value.bytes().all(is_allowed);
     is_fit.then(|| value.into()).ok_or(Refused::Invalid(wanted))
-}
-
-fn switch(value: &str) -> Result<bool, Refused> {
-    value.parse().map_err(|_| Refused::Invalid("true or false"))
 }
 
 fn cookie_seconds(value: &str) -> Result<u64, Refused> {

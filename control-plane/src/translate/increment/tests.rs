@@ -68,6 +68,8 @@ fn ingress() -> impl Strategy<Value = Change> {
         json!({"nginx.ingress.kubernetes.io/proxy-body-size": "8m"}),
         json!({"nginx.ingress.kubernetes.io/proxy-body-size": "much"}),
         json!({"nginx.ingress.kubernetes.io/auth-url": "http://login"}),
+        json!({"nginx.ingress.kubernetes.io/ssl-redirect": "false"}),
+        json!({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}),
     ]);
     let spec = (
         vec(rule, 0..3),
@@ -185,11 +187,12 @@ fn scope() -> impl Strategy<Value = Scope> {
     let named = (
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         select(vec![Secrets::Watched, by_name]),
         select(vec![Families::Both, Families::Ipv4, Families::Ipv6]),
     );
     named.prop_map(
-        move |(has_backend, has_certificate, secrets, families)| Scope {
+        move |(has_backend, has_certificate, ssl_redirect, secrets, families)| Scope {
             namespace: None,
             classes: vec!["ours".to_owned()],
             without_class: true,
@@ -198,6 +201,7 @@ fn scope() -> impl Strategy<Value = Scope> {
             default_certificate: one().filter(|_| has_certificate),
             secrets,
             families,
+            ssl_redirect,
         },
     )
 }

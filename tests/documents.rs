@@ -324,7 +324,7 @@ fn annotations_page() -> String {
             served.name, served.values, served.meaning
         );
     }
-    page += "\n`tiergate.dev/load-balance` is the whole name, for it is ours.\n\n## What is done to requests\n\n\
+    page += "\nThose with `tiergate.dev/` are whole names, for they are ours.\n\n## What is done to requests\n\n\
              Here a tier decides for its own rules, too.\n\n\
              | annotation | values | what it does |\n\
              | --- | --- | --- |\n";

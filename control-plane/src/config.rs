@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tiergate_data_plane::access_log;
-use tiergate_data_plane::config::{self as data_plane, Hsts, Limits, Timeouts};
+use tiergate_data_plane::config::{self as data_plane, Hsts, Limits, Retries, Timeouts};
 use tiergate_data_plane::net::Families;
 
 use crate::scope::ObjectName;
@@ -175,7 +175,7 @@ fn refuse_what_is_not_there(layers: &Layers) -> Result<(), Invalid> {
 }
 
 fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
-    use keys::{limits, timeouts};
+    use keys::{limits, retries, timeouts};
     Ok(data_plane::Config {
         tier: layers.tier().program(),
         http_addresses: layers.all(&keys::HTTP_ADDRESS)?,
@@ -205,6 +205,11 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
             response_head: layers.one(&timeouts::RESPONSE_HEAD)?,
             response_body: layers.one(&timeouts::RESPONSE_BODY)?,
             upstream_idle: layers.one(&timeouts::UPSTREAM_IDLE)?,
+        },
+        retries: Retries {
+            percent_max: number(layers.one(&retries::PERCENT_MAX)?),
+            floor: number(layers.one(&retries::FLOOR)?),
+            window: layers.one(&retries::WINDOW)?,
         },
     })
 }

@@ -85,6 +85,8 @@ struct PolicyTwin {
     #[serde(skip_serializing_if = "Option::is_none")]
     affinity: Option<AffinityTwin>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    delegates: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_closed: bool,
 }
 
@@ -180,6 +182,7 @@ impl From<&Policy> for PolicyTwin {
             load_balance: policy.algorithm.map(Algorithm::as_str),
             hash_by: policy.hash_by.as_ref().map(balancing::shown),
             affinity: policy.affinity.as_deref().map(AffinityTwin::from),
+            delegates: policy.delegates,
             is_closed: policy.is_closed,
         }
     }

@@ -14,7 +14,7 @@ use crate::access_log::{End, Entry};
 use crate::body::Upload;
 use crate::error::ProxyError;
 use crate::http::pulse::{Busy, Cut};
-use crate::metrics::Owner;
+use crate::metrics::{NoRetry, Owner, Retry};
 
 /// What the log names answers that send a client to https.
 const REDIRECTED: &str = "https_redirect";
@@ -87,8 +87,13 @@ impl Account {
     }
 
     /// A further try begins.
-    pub(crate) fn retried(&self) {
-        self.owner().retried();
+    pub(crate) fn retried(&self, retry: Retry) {
+        self.owner().retried(retry);
+    }
+
+    /// There is no further try.
+    pub(crate) fn not_retried(&self, why: NoRetry) {
+        self.owner().not_retried(why);
     }
 
     /// An endpoint began its answer.

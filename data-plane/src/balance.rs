@@ -5,9 +5,10 @@
 //! nothing for those that stay.
 //!
 //! `load` compares endpoints by what they have to do, `rank` hashes keys to them, `text` makes the key of a request, `affinity` reads and writes
-//! the cookie of a session. Nothing here waits or locks, and chance comes from the seed of the worker.
+//! the cookie of a session, `budget` says how many requests may be sent again. Nothing here waits or locks, and chance comes from the seed of the worker.
 
 mod affinity;
+mod budget;
 mod live;
 mod load;
 mod rank;
@@ -21,11 +22,12 @@ use http::request::Parts;
 use rand::Rng;
 use tokio::time::Instant;
 
+use crate::config::Retries;
 use crate::table::{AffinityMode, Algorithm, Backend, Endpoint, Policy};
 
 use affinity::Issued;
 pub(crate) use affinity::Session;
-pub(crate) use live::{InFlight, LiveBackend, LiveEndpoint, Rotation};
+pub(crate) use live::{InFlight, LiveBackend, LiveEndpoint, Traffic};
 use tried::Tried;
 
 /// Keys that are drawn for a session before it takes one whose endpoint has failed: as often as ingress-nginx does.
@@ -83,12 +85,16 @@ impl<'r> Choice<'r> {
 
     /// The next endpoint that has not been tried.
     pub(crate) fn next(&mut self, now: Instant, rng: &mut impl Rng) -> Option<&'r Endpoint> {
+        let turn = match self.tried.last() {
+            None => self.live.traffic.turn(),
+            Some(_) => self.live.traffic.further_turn(),
+        };
         let found = match &self.by {
-            By::Algorithm => self.by_algorithm(now, rng),
+            By::Algorithm => self.by_algorithm(turn, now, rng),
             By::Key(key) => self.by_rank(*key),
             By::Session(session) => match session.affinity.mode {
                 AffinityMode::Balanced => self.of_balanced(rng),
-                AffinityMode::Persistent => self.of_persistent(now, rng),
+                AffinityMode::Persistent => self.of_persistent(turn, now, rng),
             },
         }?;
         self.tried.add(found);
@@ -118,6 +124,11 @@ impl<'r> Choice<'r> {
         session.set_cookie(token, is_https, now).map(Box::new)
     }
 
+    /// Whether the request may be sent again though an endpoint may have had it; then it counts as sent.
+    pub(crate) fn may_retry(&self, now: Instant, settings: &Retries) -> bool {
+        self.live.traffic.may_retry(now, settings)
+    }
+
     fn is_usable(&self, position: usize) -> bool {
         !self.tried.has(position)
     }
@@ -129,12 +140,11 @@ impl<'r> Choice<'r> {
             .find(|&position| self.is_usable(position))
     }
 
-    fn by_algorithm(&self, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+    fn by_algorithm(&self, turn: usize, now: Instant, rng: &mut impl Rng) -> Option<usize> {
         let count = self.live.endpoints.len();
         if count == 0 {
             return None;
         }
-        let turn = self.live.rotation.next();
         if self.algorithm == Algorithm::RoundRobin {
             return self.usable_from(turn % count);
         }
@@ -196,7 +206,7 @@ impl<'r> Choice<'r> {
         self.by_rank(key)
     }
 
-    fn of_persistent(&mut self, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+    fn of_persistent(&mut self, turn: usize, now: Instant, rng: &mut impl Rng) -> Option<usize> {
         let session = self.session()?;
         let (changes, said) = (session.affinity.changes_on_failure, session.said);
         if let Some(token) = said {
@@ -209,7 +219,7 @@ impl<'r> Choice<'r> {
                 Some(_) | None => {}
             }
         }
-        let found = self.by_algorithm(now, rng);
+        let found = self.by_algorithm(turn, now, rng);
         self.session()?.issued = Some(Issued::Endpoint);
         found
     }

@@ -33,6 +33,20 @@ pub struct Config {
     pub limits: Limits,
     /// How long we wait.
     pub timeouts: Timeouts,
+    /// How many requests may be sent again.
+    pub retries: Retries,
+}
+
+/// How many requests of a backend may be sent again although an endpoint may have had them. More: the error of the first try,
+/// `tiergate_retries_refused_total`. One request is sent again once at most. What no endpoint has had is not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// So many of a hundred requests of the window.
+    pub percent_max: u32,
+    /// And so many in each window, however few requests there were.
+    pub floor: u32,
+    /// What is not used is forgotten after so long.
+    pub window: Duration,
 }
 
 /// What `Strict-Transport-Security` says (RFC 6797 §6.1).
@@ -107,6 +121,7 @@ impl Config {
             hsts: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            retries: Retries::default(),
         }
     }
 }
@@ -134,6 +149,16 @@ impl Default for Limits {
             streams_max: 128,
             upstream_idle_max: 256,
             tries_max: 3,
+        }
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            percent_max: 20,
+            floor: 10,
+            window: Duration::from_secs(10),
         }
     }
 }

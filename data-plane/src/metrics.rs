@@ -20,7 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use counts::LANES;
 use counts::{OfOwners, OfTenants, Owners, Tenants, Which};
-pub(crate) use handles::{Overflow, Owner, OwnerHandles, TenantHandles};
+pub(crate) use handles::{NoRetry, Overflow, Owner, OwnerHandles, Retry, TenantHandles};
 
 /// Label values of requests that have no owner: nothing matched.
 pub(crate) const NO_OWNER: &str = "_none";
@@ -41,7 +41,8 @@ pub(crate) struct Families {
     pub(crate) upgraded: Family<TenantLabels, Gauge>,
     pub(crate) errors: Family<ReasonLabels, Counter>,
     pub(crate) client_aborts: Family<TenantLabels, Counter>,
-    pub(crate) retries: Family<TenantLabels, Counter>,
+    pub(crate) retries: Family<RetryLabels, Counter>,
+    pub(crate) retries_refused: Family<ReasonLabels, Counter>,
     pub(crate) redirects: Family<TenantLabels, Counter>,
     pub(crate) client_connections_open: Gauge,
     pub(crate) client_connections_resting: Gauge,
@@ -81,6 +82,12 @@ pub(crate) struct TenantLabels {
 pub(crate) struct ReasonLabels {
     pub(crate) tenant: Arc<str>,
     pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RetryLabels {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -239,13 +246,18 @@ fn register_requests(families: &Families, registry: &mut Registry) {
     );
     registry.register(
         "retries",
-        "Further tries of requests, the first not counted",
+        "Further tries of requests: nothing was processed before (unprocessed), or something may have been, and the budget allowed it (repeat)",
         families.retries.clone(),
     );
     registry.register(
         "https_redirects",
         "Requests by http that were sent to https",
         families.redirects.clone(),
+    );
+    registry.register(
+        "retries_refused",
+        "Requests that might have been sent again and were not: the budget was spent (budget), or they had been before (repeated)",
+        families.retries_refused.clone(),
     );
     registry.register_with_unit(
         "request_body",

@@ -5,12 +5,13 @@
 //! pick an endpoint, send, try again where that is safe, rewrite the answer. `docs/request.md` tells the same with what
 //! can fail.
 //!
-//! `send` holds the tries and `kept` what they need; `prepare` makes the request for the endpoint.
+//! `send` holds the tries, `retry` says when there is another, and `kept` has what it needs; `prepare` makes the request for the endpoint.
 //!
 //! Every byte that is moved here is moved for every request: what is large stays where it is, and goes down by reference.
 
 mod kept;
 mod prepare;
+mod retry;
 mod send;
 
 use std::borrow::Cow;
@@ -138,7 +139,6 @@ async fn forward<N: Net>(
     let has_body = !http_body::Body::is_end_stream(&incoming);
     let protocol = policy.protocol.unwrap_or(backend.protocol);
     let prepared = prepare::prepare(session, parts, present, host, protocol, has_body)?;
-    let (upgrade, protocol) = prepared;
     if let Some(entry) = account.entry() {
         entry.request_id = parts.headers.get(&forwarded::REQUEST_ID).cloned();
     }
@@ -153,12 +153,12 @@ async fn forward<N: Net>(
     let by = By::of(policy, parts, rule_path.as_deref().unwrap_or_default());
     let is_https = rule_path.is_some() && forwarded::is_https(&parts.headers);
     let choice = Choice::new((backend, snapshot.backend(backend_id)), algorithm, by);
-    let mut sender = send::Sender::new(&session.context, policy, choice, protocol, upload);
+    let mut sender = send::Sender::new(&session.context, policy, choice, &prepared, upload);
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
         response,
         lease,
-        upgrade,
+        upgrade: prepared.upgrade,
         pause_max: policy.read.unwrap_or(config.timeouts.response_body),
         cookie: sender.choice().set_cookie(is_https, wall_now),
     })

@@ -243,7 +243,7 @@ mod tests {
         let id = ids
             .into_iter()
             .find(|&id| &*backend(id).name.service == service);
-        snapshot.backend(id.unwrap()).rotation.next()
+        snapshot.backend(id.unwrap()).traffic.turn()
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod request_path;
 pub use addresses::*;
 pub use objects::*;
 pub use process::*;
-pub use request_path::{LOAD_BALANCE, hsts, limits, timeouts};
+pub use request_path::{LOAD_BALANCE, hsts, limits, retries, timeouts};
 
 /// What most settings are; each names what differs.
 const ABOUT: About = About {
@@ -81,4 +81,7 @@ pub const ALL: &[&About] = &[
     &hsts::MAX_AGE.about,
     &hsts::INCLUDE_SUBDOMAINS.about,
     &hsts::PRELOAD.about,
+    &retries::PERCENT_MAX.about,
+    &retries::FLOOR.about,
+    &retries::WINDOW.about,
 ];

@@ -49,6 +49,9 @@ pub fn configuration() -> String {
     section(&mut page, "Section `hsts`", &|about| {
         about.name.starts_with("hsts.")
     });
+    section(&mut page, "Section `retries`", &|about| {
+        about.name.starts_with("retries.")
+    });
     page
 }
 

@@ -20,7 +20,7 @@ pub const OWN_PREFIX: &str = "tiergate.dev/";
 const OWN_WRITTEN: [&str; 1] = ["tiergate.dev/conditions"];
 
 /// The annotations with these prefixes whose values matter; of the others the names are kept, to tell their owner.
-pub(crate) const VALUES_READ: [&str; 21] = [
+pub(crate) const VALUES_READ: [&str; 22] = [
     "affinity",
     "affinity-mode",
     "backend-protocol",
@@ -40,6 +40,7 @@ pub(crate) const VALUES_READ: [&str; 21] = [
     "session-cookie-secure",
     "ssl-passthrough",
     "ssl-redirect",
+    "tiergate.dev/delegates",
     "tiergate.dev/load-balance",
     "upstream-hash-by",
 ];

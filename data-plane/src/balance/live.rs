@@ -8,22 +8,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::load::Load;
 use super::rank;
+use crate::config::Retries;
 use crate::table::Endpoint;
 
 /// A backend as its requests find it.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveBackend {
     /// Belongs to its name.
-    pub(crate) rotation: Arc<Rotation>,
+    pub(crate) traffic: Arc<Traffic>,
     /// In the order of its endpoints in the table.
     pub(crate) endpoints: Arc<[Arc<LiveEndpoint>]>,
 }
 
-/// Where round robin is.
-#[derive(Debug, Default)]
-pub(crate) struct Rotation(AtomicUsize);
+/// The requests of a backend.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    /// The tries so far: where round robin is.
+    turns: AtomicUsize,
+    /// Those that were not the first of their request.
+    further: AtomicUsize,
+    budget: Budget,
+    /// What the times of the budget are counted from.
+    epoch: Instant,
+}
 
 /// An endpoint as its requests find it.
 #[derive(Debug)]
@@ -39,11 +49,41 @@ pub(crate) struct LiveEndpoint {
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<LiveEndpoint>);
 
-// === impl Rotation ===
+// === impl Traffic ===
 
-impl Rotation {
-    pub(crate) fn next(&self) -> usize {
-        self.0.fetch_add(1, Ordering::Relaxed)
+impl Traffic {
+    /// That of a backend that has had no request.
+    pub(crate) fn new(epoch: Instant, now: Instant) -> Self {
+        Self {
+            turns: AtomicUsize::new(0),
+            further: AtomicUsize::new(0),
+            budget: Budget::new(millis(epoch, now)),
+            epoch,
+        }
+    }
+
+    /// The turn of a request.
+    pub(crate) fn turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The turn of a further try.
+    pub(super) fn further_turn(&self) -> usize {
+        self.further.fetch_add(1, Ordering::Relaxed);
+        self.turn()
+    }
+
+    /// Whether one more of its requests may be sent again; then it counts as sent.
+    pub(super) fn may_retry(&self, now: Instant, settings: &Retries) -> bool {
+        let further = self.further.load(Ordering::Relaxed);
+        let requests = self.turns.load(Ordering::Relaxed).wrapping_sub(further);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the count of a budget may wrap"
+        )]
+        let requests = requests as u32;
+        self.budget
+            .take(requests, millis(self.epoch, now), settings)
     }
 }
 
@@ -60,14 +100,18 @@ impl LiveEndpoint {
 
     /// The time as [`Load`] has it.
     pub(crate) fn millis(&self, now: Instant) -> u32 {
-        let millis = now.saturating_duration_since(self.epoch).as_millis();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the time of a load may wrap"
-        )]
-        let wrapped = millis as u32;
-        wrapped
+        millis(self.epoch, now)
     }
+}
+
+fn millis(epoch: Instant, now: Instant) -> u32 {
+    let millis = now.saturating_duration_since(epoch).as_millis();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the times of loads and budgets may wrap"
+    )]
+    let wrapped = millis as u32;
+    wrapped
 }
 
 // === impl InFlight ===

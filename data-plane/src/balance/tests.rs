@@ -30,7 +30,7 @@ fn given(numbers: impl IntoIterator<Item = u8>) -> Given {
     let live = |endpoint: &Endpoint| Arc::new(LiveEndpoint::new(endpoint, now));
     Given {
         live: LiveBackend {
-            rotation: Arc::default(),
+            traffic: Arc::new(Traffic::new(now, now)),
             endpoints: endpoints.iter().map(live).collect(),
         },
         backend: Backend {
@@ -93,9 +93,9 @@ fn requests_go_round_the_endpoints() {
     let mut given = given(0..3);
     let first = given.firsts(Algorithm::RoundRobin, 5, &mut rng());
     assert_eq!(first, [0, 1, 2, 0, 1]);
-    let rotation = given.live.rotation.clone();
+    let traffic = given.live.traffic.clone();
     given = self::given(0..2);
-    given.live.rotation = rotation;
+    given.live.traffic = traffic;
     assert_eq!(given.firsts(Algorithm::RoundRobin, 2, &mut rng()), [1, 0]);
 }
 

@@ -18,12 +18,14 @@ pub(crate) static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub(crate) static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// Whether a tier in front has sent the request before. Between tiers only: no endpoint beyond them sees it.
+pub(crate) static RETRIED: HeaderName = HeaderName::from_static("tiergate-retried");
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longer request identities of trusted peers are replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Fields beyond the `x-forwarded-` family that endpoints read as a statement about the client or the URL.
-pub(super) const ABOUT_CLIENT: [&str; 10] = [
+pub(super) const ABOUT_CLIENT: [&str; 11] = [
     "forwarded",
     "x-forwarded",
     "x-real-ip",
@@ -34,6 +36,7 @@ pub(super) const ABOUT_CLIENT: [&str; 10] = [
     "x-cluster-client-ip",
     "true-client-ip",
     "x-envoy-external-address",
+    "tiergate-retried",
 ];
 
 /// What `complete` would look for.

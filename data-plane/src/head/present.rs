@@ -38,6 +38,8 @@ impl Present {
     /// A value that begins or ends with a blank. Only of HTTP/2: HTTP/1.1 has blanks there that belong to no value.
     pub(crate) const PADDED: Self = Self(1 << 19);
     pub(crate) const SERVER: Self = Self(1 << 20);
+    /// What a tier in front says about the request. Suspect, too.
+    pub(crate) const RETRIED: Self = Self(1 << 21);
 
     /// Of a whole head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -94,6 +96,7 @@ fn of_name(name: &str) -> Present {
         "x-forwarded-proto" => Present::FORWARDED_PROTO.or(Present::SUSPECT),
         "x-forwarded-host" => Present::FORWARDED_HOST.or(Present::SUSPECT),
         "x-forwarded-port" => Present::FORWARDED_PORT.or(Present::SUSPECT),
+        "tiergate-retried" => Present::RETRIED.or(Present::SUSPECT),
         "x-real-ip" => Present::REAL_IP.or(Present::SUSPECT),
         "proxy" => Present::FORGED.or(Present::SUSPECT),
         // Any sign that stands for a dash, and the first letters of every name that `forwarded` knows.
@@ -131,6 +134,7 @@ mod tests {
             ("connection", Present::CONNECTION),
             ("proxy-connection", Present::PROXY_CONNECTION),
             ("x-scheme", Present::SUSPECT),
+            ("tiergate-retried", Present::RETRIED.or(Present::SUSPECT)),
             ("x-forwarded-for", Present::SUSPECT),
             ("x-real-ip", Present::REAL_IP.or(Present::SUSPECT)),
             ("x_forwarded_for", Present::FORGED.or(Present::SUSPECT)),

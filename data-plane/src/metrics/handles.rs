@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::counts::{Counts, LANES, NoCounts, TenantCounts, Which};
-use super::{Metrics, OwnerLabels, ReasonLabels, TenantLabels};
+use super::{Metrics, OwnerLabels, ReasonLabels, RetryLabels, TenantLabels};
 use crate::error::{ProxyError, REASONS};
 use crate::table::RouteOwner;
 
@@ -56,8 +56,27 @@ struct TenantEvents {
     reasons: [OnceLock<Counter>; REASONS.len()],
     upgraded: Gauge,
     client_aborts: Counter,
-    retries: Counter,
     redirects: Counter,
+    retries: [Counter; Retry::NAMES.len()],
+    retries_refused: [Counter; NoRetry::NAMES.len()],
+}
+
+/// What a further try is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Retry {
+    /// No endpoint has processed the request.
+    Unprocessed,
+    /// One may have.
+    Repeat,
+}
+
+/// Why a request was not sent again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoRetry {
+    /// The budget of its backend is spent.
+    Budget,
+    /// It had been sent again before, here or by the tier in front.
+    Repeated,
 }
 
 /// Counts for the requests of one Ingress, on one worker.
@@ -196,8 +215,21 @@ impl TenantHandles {
             reasons: std::array::from_fn(|_| OnceLock::new()),
             upgraded: families.upgraded.get_or_create_owned(&labels),
             client_aborts: families.client_aborts.get_or_create_owned(&labels),
-            retries: families.retries.get_or_create_owned(&labels),
             redirects: families.redirects.get_or_create_owned(&labels),
+            retries: Retry::NAMES.map(|kind| {
+                let labels = RetryLabels {
+                    tenant: labels.tenant.clone(),
+                    kind,
+                };
+                families.retries.get_or_create_owned(&labels)
+            }),
+            retries_refused: NoRetry::NAMES.map(|reason| {
+                let labels = ReasonLabels {
+                    tenant: labels.tenant.clone(),
+                    reason,
+                };
+                families.retries_refused.get_or_create_owned(&labels)
+            }),
         });
         let lanes = std::array::from_fn(|lane| {
             Arc::new(TenantLane {
@@ -219,10 +251,18 @@ impl TenantHandles {
         };
         families.upgraded.remove(&labels);
         families.client_aborts.remove(&labels);
-        families.retries.remove(&labels);
         families.redirects.remove(&labels);
-        for number in 0..REASONS.len() {
-            families.errors.remove(&events.reason_labels(number));
+        for kind in Retry::NAMES {
+            let tenant = labels.tenant.clone();
+            families.retries.remove(&RetryLabels { tenant, kind });
+        }
+        for reason in &REASONS {
+            families.errors.remove(&events.reason_labels(reason.name));
+        }
+        for reason in NoRetry::NAMES {
+            families
+                .retries_refused
+                .remove(&events.reason_labels(reason));
         }
     }
 }
@@ -233,23 +273,35 @@ impl TenantEvents {
     fn failed(&self, error: &ProxyError) {
         let number = error.number();
         self.reasons[number]
-            .get_or_init(|| self.reason_counter(number))
+            .get_or_init(|| self.reason_counter(REASONS[number].name))
             .inc();
     }
 
-    fn reason_counter(&self, number: usize) -> Counter {
+    fn reason_counter(&self, reason: &'static str) -> Counter {
         if self.is_retired.load(Ordering::Acquire) {
             return Counter::default();
         }
-        self.errors.get_or_create_owned(&self.reason_labels(number))
+        self.errors.get_or_create_owned(&self.reason_labels(reason))
     }
 
-    fn reason_labels(&self, number: usize) -> ReasonLabels {
+    fn reason_labels(&self, reason: &'static str) -> ReasonLabels {
         ReasonLabels {
             tenant: self.tenant.clone(),
-            reason: REASONS[number].name,
+            reason,
         }
     }
+}
+
+// === impl Retry, NoRetry ===
+
+impl Retry {
+    /// As labels, in their order.
+    const NAMES: [&'static str; 2] = ["unprocessed", "repeat"];
+}
+
+impl NoRetry {
+    /// As labels, in their order.
+    const NAMES: [&'static str; 2] = ["budget", "repeated"];
 }
 
 // === impl Owner ===
@@ -296,8 +348,13 @@ impl Owner {
     }
 
     /// A further try.
-    pub(crate) fn retried(&self) {
-        self.tenant.events.retries.inc();
+    pub(crate) fn retried(&self, retry: Retry) {
+        self.tenant.events.retries[retry as usize].inc();
+    }
+
+    /// No further try, though there might be one.
+    pub(crate) fn not_retried(&self, why: NoRetry) {
+        self.tenant.events.retries_refused[why as usize].inc();
     }
 
     /// The client was sent to https.

@@ -13,9 +13,18 @@ use crate::http::Session;
 use crate::net::Net;
 use crate::table::Protocol;
 
-/// Rewrites the head. Returns the protocol that the client asked to change to, if the endpoint may agree to it, and the
-/// one that the request is for: only HTTP/1.1 can change to another, so an endpoint of HTTP/2 gets such a request by
-/// HTTP/1.1.
+/// What a request asks for, besides what its head says.
+pub(super) struct Prepared {
+    /// The protocol that the client asked to change to, if the endpoint may agree to it.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// The protocol that the request is for: only HTTP/1.1 can change to another, so an endpoint of HTTP/2 gets such a request
+    /// by HTTP/1.1.
+    pub(super) protocol: Protocol,
+    /// Whether a tier in front has sent it before.
+    pub(super) is_retried: bool,
+}
+
+/// Rewrites the head.
 pub(super) fn prepare<N: Net>(
     session: &Session<N>,
     parts: &mut Parts,
@@ -23,7 +32,7 @@ pub(super) fn prepare<N: Net>(
     host: Option<HeaderValue>,
     protocol: Protocol,
     has_body: bool,
-) -> Result<(Option<HeaderValue>, Protocol), ProxyError> {
+) -> Result<Prepared, ProxyError> {
     let config = &session.context.shared.config;
     let asked = hop::strip_request(&mut parts.headers, present);
     if asked.close {
@@ -50,6 +59,9 @@ pub(super) fn prepare<N: Net>(
     }
     let new_id = || request_id(&mut *session.context.rng.borrow_mut());
     forwarded::rewrite(&mut parts.headers, present, &session.client, &host, new_id);
+    // Of a peer that is not trusted it has been removed.
+    let is_retried =
+        present.any(Present::RETRIED) && parts.headers.remove(&forwarded::RETRIED).is_some();
     if config.via {
         session.context.via.add(&mut parts.headers, parts.version);
     }
@@ -66,7 +78,11 @@ pub(super) fn prepare<N: Net>(
         }
         Protocol::H2c => of_http2(parts, &host)?,
     }
-    Ok((upgrade, protocol))
+    Ok(Prepared {
+        upgrade,
+        protocol,
+        is_retried,
+    })
 }
 
 /// Gives a request the form of the connection that takes it: HTTP/2 when it is shared. It has another one only after an

@@ -1,32 +1,35 @@
 //! Sends a request to an endpoint of its backend, and again to another where that is safe.
 //!
-//! A request is repeated only when it cannot have been processed twice (RFC 9110 §9.2.2):
+//! A request is repeated only when that cannot do its work twice (RFC 9110 §9.2.2):
 //! 1. no connection could be opened: any request, as nothing was sent;
 //! 2. the connection closed before anything of the request was written: any request;
 //! 3. the endpoint said that it has not processed the request (GOAWAY and REFUSED_STREAM of HTTP/2), and nothing of its
 //!    body was taken: any request;
-//! 4. the connection closed without an answer: idempotent requests without a body.
+//! 4. the connection closed without an answer: idempotent requests without a body, once, and within the budget of the backend
+//!    (`balance/budget.rs`, ADR 0033): those may have been processed, and a failing backend is not to get more of them.
+//!    The tier that such a request goes to is told, and a tier that was told sends it no further time.
 //!
 //! A kept connection that turns out to be closed is no fault of the endpoint: the request goes to the same endpoint
 //! by a fresh connection, and that does not count as a try. Nor does an endpoint that refuses the connection, up to
 //! [`REFUSALS_MAX`]: that costs a round trip, and a rollout may leave several such endpoints behind for a moment.
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use http::Response;
 use http::request::Parts;
-use http::{Method, Response};
 use tokio::time::Instant;
 
 use super::kept::Kept;
-use super::prepare;
+use super::prepare::{self, Prepared};
+use super::retry::{is_idempotent, is_refusal};
 use crate::account::Account;
 use crate::balance::{Choice, InFlight};
 use crate::body::{RequestBody, Upload};
 use crate::error::ProxyError;
+use crate::metrics::Retry;
 use crate::net::{Net, Scarce};
 use crate::table::{Endpoint, Policy, Protocol};
 use crate::upstream::{
@@ -39,11 +42,13 @@ const REFUSALS_MAX: u32 = 16;
 
 /// Sends one request.
 pub(super) struct Sender<'r, N: Net> {
-    context: &'r Context<N>,
-    policy: &'r Policy,
-    choice: Choice<'r>,
+    pub(super) context: &'r Context<N>,
+    pub(super) policy: &'r Policy,
+    pub(super) choice: Choice<'r>,
     protocol: Protocol,
     upload: Option<Rc<Upload>>,
+    /// Whether it has been sent again, here or by the tier in front, although an endpoint may have had it.
+    pub(super) is_retried: bool,
 }
 
 /// A try that brought no response.
@@ -51,6 +56,8 @@ struct Failed {
     error: ProxyError,
     /// The request may be sent again, and is where it was.
     may_repeat: bool,
+    /// The endpoint may have processed it.
+    may_be_processed: bool,
     /// It failed only because a kept connection had been closed.
     was_stale: bool,
 }
@@ -64,15 +71,16 @@ impl<'r, N: Net> Sender<'r, N> {
         context: &'r Context<N>,
         policy: &'r Policy,
         choice: Choice<'r>,
-        protocol: Protocol,
+        prepared: &Prepared,
         upload: Option<Rc<Upload>>,
     ) -> Self {
         Self {
             context,
             policy,
             choice,
-            protocol,
+            protocol: prepared.protocol,
             upload,
+            is_retried: prepared.is_retried,
         }
     }
 
@@ -94,12 +102,14 @@ impl<'r, N: Net> Sender<'r, N> {
         let mut last = ProxyError::NoEndpoints;
         // After a stale connection: this endpoint, by a fresh one.
         let mut again: Option<&Endpoint> = None;
+        let mut kind = Retry::Unprocessed;
+        self.tell(head);
         while tries < tries_max {
             let is_fresh = again.is_some();
             let next = again.take().or_else(|| self.next(account));
             let Some(endpoint) = next else { break };
             if tries > 0 || refusals > 0 || is_fresh {
-                account.retried();
+                account.retried(std::mem::replace(&mut kind, Retry::Unprocessed));
             }
             tries += 1;
             note_try(account, endpoint);
@@ -131,11 +141,16 @@ impl<'r, N: Net> Sender<'r, N> {
             {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => {
-                    if !failed.may_repeat {
+                    let is_stale = failed.was_stale && !is_fresh;
+                    let goes_on = failed.may_repeat && (is_stale || may_repeat);
+                    if !goes_on || (failed.may_be_processed && !self.retry(head, account)) {
                         return Err(failed.error);
                     }
+                    if failed.may_be_processed {
+                        kind = Retry::Repeat;
+                    }
                     last = failed.error;
-                    if failed.was_stale && !is_fresh {
+                    if is_stale {
                         again = Some(endpoint);
                         tries -= 1;
                     }
@@ -207,6 +222,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 let is_parse = error.is_parse();
                 let error = self.error_of(endpoint, error);
                 let is_safe_again = is_repeatable && !is_parse;
+                let may_be_processed = matches!(left, Left::Fields(_) | Left::Nothing);
                 let request = match left {
                     Left::Request(unsent) => Some(unsent.into_parts()),
                     Left::Body(body) => kept.and_then(|kept| kept.request(None, body)),
@@ -223,6 +239,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 }
                 Err(Failed {
                     may_repeat,
+                    may_be_processed,
                     error,
                     was_stale: is_reused,
                 })
@@ -232,6 +249,7 @@ impl<'r, N: Net> Sender<'r, N> {
                     endpoint: endpoint.address,
                 },
                 may_repeat: false,
+                may_be_processed: true,
                 was_stale: false,
             }),
         }
@@ -332,24 +350,6 @@ impl Waits {
     fn shortest(&self) -> Duration {
         self.send.min(self.read)
     }
-}
-
-/// Nobody listens there.
-fn is_refusal(error: &ProxyError) -> bool {
-    matches!(error, ProxyError::ConnectFailed { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PUT,
-        Method::DELETE,
-    ]
-    .contains(method)
 }
 
 fn note_try(account: &mut Account, endpoint: &Endpoint) {

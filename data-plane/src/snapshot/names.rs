@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Known, Live, LiveRoute, Snapshot};
-use crate::balance::{LiveBackend, LiveEndpoint, Rotation};
+use crate::balance::{LiveBackend, LiveEndpoint, Traffic};
 use crate::metrics::{Metrics, Overflow, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
 use crate::table::{BackendName, Endpoint, RouteOwner, Table};
@@ -19,7 +19,7 @@ use crate::table::{BackendName, Endpoint, RouteOwner, Table};
 pub(super) struct Names {
     owners: BTreeMap<RouteOwner, Used<OwnerHandles>>,
     tenants: BTreeMap<Arc<str>, Used<TenantHandles>>,
-    rotations: BTreeMap<BackendName, Used<Rotation>>,
+    traffic: BTreeMap<BackendName, Used<Traffic>>,
     overflow: Overflow,
     /// What the times of endpoints are counted from.
     epoch: Instant,
@@ -47,7 +47,7 @@ impl Names {
         Self {
             owners: BTreeMap::new(),
             tenants: BTreeMap::new(),
-            rotations: BTreeMap::new(),
+            traffic: BTreeMap::new(),
             overflow,
             epoch: Instant::now(),
         }
@@ -109,29 +109,30 @@ impl Names {
                 continue;
             }
             let live_backend = backend.map(|backend| LiveBackend {
-                rotation: self.rotation(&backend.name),
+                traffic: self.traffic(&backend.name),
                 endpoints: self.endpoints(&backend.endpoints, live),
             });
             gone.extend(known);
             live.of_backend.set(number, live_backend);
         }
-        // Last, so that a backend that only changed or got another number keeps its rotation, and an endpoint that stays its state.
+        // Last, so that a backend that only changed or got another number keeps its traffic, and an endpoint that stays its state.
         for backend in gone {
             for endpoint in &backend.endpoints {
                 leave(endpoint, live);
             }
-            if let Some(known) = self.rotations.get_mut(&backend.name) {
+            if let Some(known) = self.traffic.get_mut(&backend.name) {
                 known.uses -= 1;
                 if known.uses == 0 {
-                    self.rotations.remove(&backend.name);
+                    self.traffic.remove(&backend.name);
                 }
             }
         }
     }
 
-    fn rotation(&mut self, name: &BackendName) -> Arc<Rotation> {
-        let known = self.rotations.entry(name.clone()).or_insert_with(|| Used {
-            handles: Arc::default(),
+    fn traffic(&mut self, name: &BackendName) -> Arc<Traffic> {
+        let epoch = self.epoch;
+        let known = self.traffic.entry(name.clone()).or_insert_with(|| Used {
+            handles: Arc::new(Traffic::new(epoch, Instant::now())),
             uses: 0,
         });
         known.uses += 1;

@@ -23,6 +23,8 @@ pub struct Policy {
     pub hash_by: Option<HashBy>,
     /// Sessions that stay with their endpoint: goes before both.
     pub affinity: Option<Box<Affinity>>,
+    /// The backend is a tier of ours, which is told of requests that are sent again.
+    pub delegates: bool,
     /// What it asks for cannot be given, and to serve its requests without would do harm: they are answered with 503.
     pub is_closed: bool,
 }
@@ -40,6 +42,7 @@ impl Policy {
         algorithm: None,
         hash_by: None,
         affinity: None,
+        delegates: false,
         is_closed: false,
     };
 }

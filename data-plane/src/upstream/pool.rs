@@ -390,12 +390,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
 
     /// The bare stream, after a response with 101, and the request that it is as long as it lives.
     pub(crate) async fn into_raw(self) -> Option<(Raw<S>, Option<InFlight>)> {
-        match self.upstream {
-            Upstream::Http1(connection) => {
-                let raw = connection.into_raw().await?;
-                Some((raw, self.in_flight))
-            }
-            Upstream::Http2(_) => None,
-        }
+        let Upstream::Http1(connection) = self.upstream else {
+            return None;
+        };
+        let raw = connection.into_raw().await?;
+        Some((raw, self.in_flight))
     }
 }

@@ -126,12 +126,11 @@ fn what_is_sent_again_is_what_was_sent() {
             X-Twice: \u{e9}: three\r\nTE: trailers\r\nCookie: a=1\r\n\r\n";
         assert_eq!(get(proxy.http, request).await.status, 502);
         let heads = heads.borrow();
-        assert_eq!(heads.len(), 3);
+        assert_eq!(heads.len(), 2);
         assert_eq!(heads[0].0, "GET http://A.example:80/a%2Fb?c=d HTTP/2.0");
         assert_eq!(heads[0].1.get_all("x-twice").iter().count(), 2);
         assert_eq!(heads[0].1["te"], "trailers");
         assert_eq!(heads[1], heads[0]);
-        assert_eq!(heads[2], heads[0]);
     });
 }
 

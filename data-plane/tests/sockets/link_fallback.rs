@@ -81,7 +81,9 @@ fn an_endpoint_that_does_not_answer_http2_gets_http1_and_no_request_is_lost() {
             assert!(text.contains("\r\nconnection: te\r\n"), "{text}");
             assert_eq!(endpoint.connections(), 2, "it is asked for HTTP/2 once");
             assert!((proxy.sample(FALLBACKS) - 1.0).abs() < 0.1);
-            assert!(proxy.sample("tiergate_retries_total{tenant=\"team\"}") < 0.1);
+            assert!(
+                proxy.sample("tiergate_retries_total{tenant=\"team\",kind=\"unprocessed\"}") < 0.1
+            );
         });
     }
 }

@@ -35,6 +35,7 @@ mod policy;
 mod redirect;
 mod rest;
 mod retry;
+mod retry_budget;
 mod streaming;
 mod tls;
 mod trailers;

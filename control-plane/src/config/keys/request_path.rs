@@ -1,4 +1,4 @@
-//! The sections `limits` and `timeouts`: what the request path may spend; and `hsts`: what it says about https. Pure.
+//! The sections `limits`, `timeouts` and `retries`: what the request path may spend; and `hsts`: what it says about https. Pure.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub mod limits {
         "limits.tries_max",
         "3",
         Range::Count(1, 10),
-        "Tries of one request, the first included.",
+        "Tries of one request, the first included. Endpoints that refuse the connection do not count; of requests that a pod may have had see `retries`.",
     );
 }
 
@@ -185,6 +185,35 @@ const fn switch(name: &'static str, meaning: &'static str) -> Key<bool> {
         },
         parse: value::from_text,
     }
+}
+
+/// How many requests may be sent again.
+pub mod retries {
+    use std::time::Duration;
+
+    use super::{Key, Range, count, time};
+
+    /// Requests of a hundred that may be sent again although a pod may have had them.
+    pub const PERCENT_MAX: Key<u64> = count(
+        "retries.percent_max",
+        "20",
+        Range::Count(0, 100),
+        "Of a hundred requests of a Service port, so many may be sent again although a pod may have had them: those without a body whose method is \
+         idempotent, when the connection closes without an answer. Each once at most.",
+    );
+    /// Such requests in each window, however few there were.
+    pub const FLOOR: Key<u64> = count(
+        "retries.floor",
+        "10",
+        Range::Count(0, 10_000),
+        "And so many in each window, however few requests there were.",
+    );
+    /// The window.
+    pub const WINDOW: Key<Duration> = time(
+        "retries.window",
+        "10s",
+        "What is not sent again is forgotten after so long.",
+    );
 }
 
 const fn count(

@@ -12,6 +12,9 @@ use super::{Refused, SWITCH, Served, hash_by, number, switch};
 /// Ours: it stands beside that of ingress-nginx, and goes before it.
 const LOAD_BALANCE: &str = "tiergate.dev/load-balance";
 
+/// Ours.
+const DELEGATES: &str = "tiergate.dev/delegates";
+
 /// The name of the cookie, when none is given: ingress-nginx's.
 const COOKIE: &str = "INGRESSCOOKIE";
 /// Ten years.
@@ -36,10 +39,11 @@ pub struct Balancing {
     same_site: Option<&'static str>,
     is_secure: Option<bool>,
     changes_on_failure: bool,
+    delegates: bool,
 }
 
 /// By name.
-pub const BALANCING: [Served<Balancing>; 13] = [
+pub const BALANCING: [Served<Balancing>; 14] = [
     Served {
         name: "affinity",
         values: "`cookie`",
@@ -167,6 +171,16 @@ pub const BALANCING: [Served<Balancing>; 13] = [
         },
     },
     Served {
+        name: DELEGATES,
+        values: SWITCH,
+        meaning: "Whether the Service is a tier of Tiergate, which is told of requests that are sent again and so sends them no further time (ADR 0033). The \
+                  chart says so where a namespace tier gets its hosts.",
+        follow: |value, balancing| {
+            balancing.delegates = switch(value)?;
+            Ok(())
+        },
+    },
+    Served {
         name: LOAD_BALANCE,
         values: "`round_robin`, `least_request`, `ewma`",
         meaning: "As `load-balance`, and goes before it; `least_request`: of two pods at random the one with fewer requests under way.",
@@ -196,6 +210,7 @@ impl Balancing {
     /// Says in the policy what was asked for.
     pub(super) fn finish(self, policy: &mut Policy) {
         (policy.algorithm, policy.hash_by) = (self.algorithm, self.hash_by);
+        policy.delegates = self.delegates;
         if !self.has_affinity {
             return;
         }

@@ -127,6 +127,7 @@ fn scope() -> Scope {
         secrets: Secrets::Watched,
         families: Families::Both,
         ssl_redirect: true,
+        external_names: None,
     }
 }
 

@@ -20,5 +20,6 @@ pub fn scope(config: &Config) -> Scope {
             refresh: config.secret_refresh,
         },
         families: config.common.upstream_families.unwrap_or_default(),
+        external_names: config.common.external_names.clone(),
     }
 }

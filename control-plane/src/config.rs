@@ -13,7 +13,7 @@ use tiergate_data_plane::access_log;
 use tiergate_data_plane::config::{self as data_plane, Hsts, Limits, Retries, Timeouts};
 use tiergate_data_plane::net::Families;
 
-use crate::scope::ObjectName;
+use crate::scope::{ExternalNames, ObjectName};
 use crate::telemetry::{Filter, Format};
 
 mod flags;
@@ -59,6 +59,10 @@ pub struct Common {
     pub upstream_families: Option<Families>,
     /// Whether requests by http to a host with a certificate are sent to https.
     pub ssl_redirect: bool,
+    /// Where Services of type ExternalName may lead to. None: they are not served.
+    pub external_names: Option<ExternalNames>,
+    /// Who is asked for their addresses. Empty: as `/etc/resolv.conf` says.
+    pub external_name_servers: Vec<SocketAddr>,
     /// Address of the admin port.
     pub admin_address: SocketAddr,
     /// Unix socket with the same answers.
@@ -109,6 +113,8 @@ impl Common {
             default_ssl_certificate: layers.maybe(&keys::DEFAULT_SSL_CERTIFICATE)?,
             upstream_families: layers.one(&keys::UPSTREAM_FAMILIES)?,
             ssl_redirect: layers.one(&keys::SSL_REDIRECT)?,
+            external_names: external_names(layers)?,
+            external_name_servers: layers.all(&keys::EXTERNAL_NAME_SERVERS)?,
             admin_address: layers.one(&keys::ADMIN_ADDRESS)?,
             admin_socket: layers.maybe(&keys::ADMIN_SOCKET)?,
             kubeconfig: layers.maybe(&keys::KUBECONFIG)?,
@@ -172,6 +178,12 @@ fn refuse_what_is_not_there(layers: &Layers) -> Result<(), Invalid> {
     layers.maybe(&keys::STORE)?;
     layers.maybe(&keys::ELECTION_ID)?;
     Ok(())
+}
+
+fn external_names(layers: &Layers) -> Result<Option<ExternalNames>, Invalid> {
+    let networks = layers.all::<IpNet>(&keys::EXTERNAL_NAME_NETWORKS)?;
+    let is_on = layers.one(&keys::EXTERNAL_NAMES)?;
+    Ok(is_on.then_some(ExternalNames { networks }))
 }
 
 fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {

@@ -6,6 +6,8 @@
 
 mod request;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::{core, discovery, networking};
 use serde::Deserialize as _;
 use serde::Serialize;
@@ -14,7 +16,9 @@ use serde_json::{Map, Value};
 use tiergate_data_plane::table::Table;
 
 use crate::compile::compile;
+use crate::model::external::ExternalName;
 use crate::objects::certificate::SECRET_TYPE;
+use crate::objects::resolution::Resolution;
 use crate::objects::{Change, Object, Objects};
 use crate::scope::Scope;
 use crate::translate::translate;
@@ -25,6 +29,8 @@ use crate::twin;
 pub struct Documents {
     objects: Vec<Object>,
     passed_over: Vec<String>,
+    /// What DNS says: nothing, as no document holds it. Only the golden cases fill it in.
+    resolutions: Vec<(ExternalName, Resolution)>,
 }
 
 /// Why a text is no set of documents.
@@ -142,6 +148,10 @@ impl Documents {
         let mut objects = Objects::default();
         for object in &self.objects {
             objects.apply(Change::Apply(object.clone()));
+        }
+        for (name, resolution) in &self.resolutions {
+            let resolution = Some(Arc::new(resolution.clone()));
+            objects.apply(Change::Resolve(name.clone(), resolution));
         }
         objects
     }

@@ -2,7 +2,7 @@
 //!
 //! # Life of a change
 //!
-//! `watch` hears of an object from the API server, or `secrets` reads one by its name; `objects` keeps what we read of it and tells whether that differs;
+//! `watch` hears of an object from the API server, or `secrets` reads one by its name, or `external_names` looks a name up in DNS; `objects` keeps what we read of it and tells whether that differs;
 //! `translate` makes the model of everything that `scope` covers, and a condition for every object that is wrong;
 //! `compile` makes the data plane's table of the model; `publish` swaps it in and tells `admin` what it did. Around it,
 //! `platform` is everything outside the process, `config` what the process is told, and `twin` what it shows. `run` holds the
@@ -12,6 +12,7 @@ pub mod admin;
 pub mod compile;
 pub mod config;
 pub mod explain;
+mod external_names;
 pub mod failure;
 pub mod model;
 pub mod objects;

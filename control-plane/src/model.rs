@@ -4,6 +4,7 @@
 //! value: a host, a path or an address is of a type that only its `TryFrom` makes, and a path has one holder.
 
 pub mod backend;
+pub mod external;
 pub mod host;
 pub mod path;
 pub mod tenant;

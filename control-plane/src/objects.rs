@@ -6,39 +6,28 @@
 pub mod certificate;
 pub mod endpoint_slice;
 pub mod ingress;
+mod kind;
+mod names;
+pub mod resolution;
 pub mod service;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::EncodeLabelValue;
-
+use crate::model::external::ExternalName;
 use crate::scope::ObjectName;
 use certificate::Secret;
 use endpoint_slice::EndpointSlice;
 use ingress::{Ingress, IngressClass};
+pub use kind::Kind;
+use names::Names;
+use resolution::Resolution;
 use service::Service;
 
 /// Objects of one kind that are held; further ones are refused and counted. The API server bounds the size of each (etcd
 /// takes 1.5 MiB), and of a large one we keep only what we read.
 pub const OBJECTS_MAX: usize = 50_000;
-
-/// A kind of object that we watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
-pub enum Kind {
-    /// `networking.k8s.io/v1` Ingress.
-    Ingress,
-    /// `networking.k8s.io/v1` IngressClass.
-    IngressClass,
-    /// `v1` Service.
-    Service,
-    /// `discovery.k8s.io/v1` EndpointSlice.
-    EndpointSlice,
-    /// `v1` Secret of type `kubernetes.io/tls`.
-    Secret,
-}
 
 /// What we read of an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +62,8 @@ pub enum Change {
     Delete(Kind, ObjectName),
     /// These are all objects of the kind: what is not among them is gone.
     Replace(Kind, Vec<Object>),
+    /// What is known of a name in DNS; none: nobody asks for it any more.
+    Resolve(ExternalName, Option<Arc<Resolution>>),
 }
 
 /// What a [`Change`] did.
@@ -94,6 +85,7 @@ pub struct Objects {
     secrets: Seen<Secret>,
     /// The slices of each Service, by namespace, Service and slice.
     slices_of: BTreeSet<(String, String, String)>,
+    names_in_dns: Names,
 }
 
 /// What has changed since it was asked for last: for whoever makes the next table of the last one.
@@ -101,43 +93,12 @@ pub struct Objects {
 pub struct Changes {
     /// Objects that came, went or differ; no slices.
     pub objects: BTreeSet<(Kind, ObjectName)>,
-    /// Services whose slices came, went or differ.
+    /// Services whose slices, or whose addresses in DNS, came, went or differ.
     pub services: BTreeSet<ObjectName>,
 }
 
 /// The objects of one kind.
 pub type Seen<T> = BTreeMap<ObjectName, Arc<T>>;
-
-// === impl Kind ===
-
-impl Kind {
-    /// All kinds, in the order in which they are named everywhere.
-    pub const ALL: [Self; 5] = [
-        Self::Ingress,
-        Self::IngressClass,
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Secret,
-    ];
-
-    /// The name of the kind in manifests.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingress => "Ingress",
-            Self::IngressClass => "IngressClass",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Secret => "Secret",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 // === impl Content ===
 
@@ -172,6 +133,10 @@ impl Objects {
                 refused: 0,
             },
             Change::Replace(kind, objects) => self.replace(kind, objects, changes),
+            Change::Resolve(name, resolution) => Effect {
+                changed: self.resolve(&name, resolution, changes),
+                refused: 0,
+            },
         }
     }
 
@@ -193,6 +158,20 @@ impl Objects {
             let (name, slice) = self.endpoint_slices.get_key_value(&slice)?;
             Some((name, &**slice))
         })
+    }
+
+    /// The Services that stand for a name in DNS, with that name as it is written.
+    pub fn external_services(&self) -> impl Iterator<Item = (&ObjectName, &str)> {
+        self.names_in_dns.services().filter_map(|name| {
+            let service = self.services.get(name)?;
+            Some((name, service.external_name.as_deref()?))
+        })
+    }
+
+    /// What DNS said of a name.
+    #[must_use]
+    pub fn resolution(&self, name: &ExternalName) -> Option<&Resolution> {
+        self.names_in_dns.get(name)
     }
 
     /// The Ingresses.
@@ -232,7 +211,13 @@ impl Objects {
         let effect = match content {
             Content::Ingress(new) => put(&mut self.ingresses, name, new),
             Content::IngressClass(new) => put(&mut self.ingress_classes, name, new),
-            Content::Service(new) => put(&mut self.services, name, new),
+            Content::Service(new) => {
+                let is_name = new.external_name.is_some();
+                let effect = put(&mut self.services, name, new);
+                self.names_in_dns
+                    .note(&noted, is_name && effect.refused == 0);
+                effect
+            }
             Content::EndpointSlice(new) => return self.put_slice(name, new, changes),
             Content::Secret(new) => put(&mut self.secrets, name, new),
         };
@@ -240,6 +225,24 @@ impl Objects {
             changes.objects.insert((kind, noted));
         }
         effect
+    }
+
+    /// Notes the Services that stand for the name, when what is known of it differs.
+    fn resolve(
+        &mut self,
+        name: &ExternalName,
+        resolution: Option<Arc<Resolution>>,
+        changes: &mut Changes,
+    ) -> bool {
+        if !self.names_in_dns.resolve(name, resolution) {
+            return false;
+        }
+        for (service, text) in self.external_services() {
+            if ExternalName::parse(text, &service.namespace).is_ok_and(|other| other == *name) {
+                changes.services.insert(service.clone());
+            }
+        }
+        true
     }
 
     fn put_slice(
@@ -282,7 +285,10 @@ impl Objects {
         let changed = match kind {
             Kind::Ingress => self.ingresses.remove(name).is_some(),
             Kind::IngressClass => self.ingress_classes.remove(name).is_some(),
-            Kind::Service => self.services.remove(name).is_some(),
+            Kind::Service => {
+                self.names_in_dns.note(name, false);
+                self.services.remove(name).is_some()
+            }
             Kind::EndpointSlice => {
                 let slice = self.endpoint_slices.remove(name);
                 if let Some(slice) = &slice {

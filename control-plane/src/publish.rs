@@ -24,6 +24,7 @@ use tiergate_data_plane::table::HashKey;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::external_names::{self, Resolver};
 use crate::objects::{Change, Changes, Effect, Kind, Objects};
 use crate::platform::{Platform, derive_rng, version};
 use crate::scope::{Scope, Secrets};
@@ -66,6 +67,10 @@ pub struct ControlPlane {
     secret_names: watch::Sender<secrets::Names>,
     /// The namespaces whose Secrets are named and may not be read.
     not_allowed: BTreeSet<String>,
+    /// Who looks up the names that Services stand for. None: nobody does.
+    resolver: Option<Resolver>,
+    external_names: watch::Sender<external_names::Wanted>,
+    external_metrics: external_names::Metrics,
 }
 
 /// What the control plane knows. Locked for the time of one change or one translation, never over a wait.
@@ -113,8 +118,18 @@ impl ControlPlane {
             synced: sender,
             secret_names: watch::channel(None).0,
             not_allowed: BTreeSet::new(),
+            resolver: None,
+            external_names: watch::channel(external_names::Wanted::default()).0,
+            external_metrics: external_names::Metrics::register(registry),
         };
         (control_plane, handle)
+    }
+
+    /// Has names that Services stand for looked up, as far as the scope lets them stand for any.
+    #[must_use]
+    pub(crate) fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
+        self
     }
 
     /// Runs until `shutdown` resolves. The last published table stays in the cell.
@@ -127,6 +142,11 @@ impl ControlPlane {
         };
         // The watches end when this set is dropped.
         let mut sources = watches::start(&self.client, &self.scope, self.seed, &sinks);
+        if let Some(resolver) = self.resolver.clone() {
+            let (sinks, metrics) = (sinks.clone(), self.external_metrics.clone());
+            let reader = external_names::Reader::new(resolver, self.seed, metrics, sinks);
+            sources.spawn(reader.run(self.external_names.subscribe()));
+        }
         if let Secrets::ByName { refresh, .. } = self.scope.secrets {
             let (client, metrics) = (self.client.clone(), self.secret_metrics.clone());
             let reader = secrets::Reader::new(client, refresh, self.seed, metrics, sinks);
@@ -217,6 +237,21 @@ impl ControlPlane {
         });
     }
 
+    /// Tells who looks names up which are wanted.
+    fn name_external(&mut self) {
+        if self.resolver.is_none() {
+            return;
+        }
+        let wanted = self.increment.external_names(&lock(&self.state).objects);
+        self.external_names.send_if_modified(|names| {
+            let is_new = **names != wanted;
+            if is_new {
+                *names = Arc::new(wanted);
+            }
+            is_new
+        });
+    }
+
     /// Makes the next table of the last one, and swaps it in before anything is counted or told.
     fn publish(&mut self, is_first: bool) {
         let outcome = {
@@ -232,6 +267,7 @@ impl ControlPlane {
         report::log_difference(&outcome.gone, &outcome.came);
         let wanted = self.increment.wanted().clone();
         self.name_secrets(&wanted);
+        self.name_external();
         if is_first
             || outcome.ingresses_changed
             || !outcome.came.is_empty()

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness, Sources};
 use crate::config::Common;
+use crate::external_names::{self, Resolver};
 use crate::failure::Failure;
 use crate::platform::Platform;
 use crate::publish::{self, ControlPlane};
@@ -71,7 +72,13 @@ pub async fn run<N: Net>(
     let registry = registry::families(&mut all, common.tier, common.version);
     let metrics = Metrics::register(registry);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
-    let (control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), registry);
+    let resolves = scope.external_names.is_some();
+    let (mut control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), registry);
+    if resolves {
+        let servers = dns_servers(&common.external_name_servers);
+        let resolver = Resolver::new(platform.net.clone(), servers, families);
+        control_plane = control_plane.with_resolver(resolver);
+    }
     let mut admin = Admin::bind(&platform.net, common.admin_address, registry)
         .await
         .map_err(|error| Failure::bind("admin_address", error.address, error.source))?;
@@ -122,6 +129,23 @@ pub async fn run<N: Net>(
     drop(stop);
     tasks.shutdown().await;
     result
+}
+
+/// Who is asked for the addresses of names: as it is set, else as the pod's file says.
+fn dns_servers(set: &[SocketAddr]) -> Vec<SocketAddr> {
+    const FILE: &str = "/etc/resolv.conf";
+    if !set.is_empty() {
+        return set.to_vec();
+    }
+    let text = std::fs::read_to_string(FILE).unwrap_or_default();
+    let servers = external_names::servers(&text);
+    if servers.is_empty() {
+        tracing::warn!(
+            reason = "no_dns_servers",
+            "{FILE} names no DNS server: Services of type ExternalName have no address; set external_name_servers"
+        );
+    }
+    servers
 }
 
 /// Waits for the objects, serves, and drains.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tiergate_data_plane::net::Families;
 
 /// The controller that an IngressClass must name for its Ingresses to be ours.
@@ -35,6 +36,15 @@ pub struct Scope {
     pub families: Families,
     /// Whether requests by http to a host with a certificate are sent to https, where their Ingress does not say.
     pub ssl_redirect: bool,
+    /// Whether Services may stand for names in DNS. None: they may not.
+    pub external_names: Option<ExternalNames>,
+}
+
+/// Where Services of type ExternalName may lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExternalNames {
+    /// Networks beside the public ones.
+    pub networks: Vec<IpNet>,
 }
 
 /// Which Secrets a tier reads, and how.

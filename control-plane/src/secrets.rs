@@ -270,6 +270,8 @@ impl Reader {
             }
             Change::Delete(_, name) => objects.retain(|one| one.name != name),
             Change::Replace(_, all) => *objects = all,
+            // Of names in DNS this reader knows nothing.
+            Change::Resolve(_, _) => {}
         }
         Ok(())
     }

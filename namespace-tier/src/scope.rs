@@ -17,5 +17,6 @@ pub fn scope(config: &Config) -> Scope {
         ssl_redirect: config.common.ssl_redirect,
         secrets: Secrets::Watched,
         families: config.common.upstream_families.unwrap_or_default(),
+        external_names: config.common.external_names.clone(),
     }
 }

@@ -29,8 +29,23 @@ impl LoneTier {
     /// When no port is free, or the program cannot be started.
     #[must_use]
     pub fn start(name: &str, folder: &Path, kubeconfig: &Path, namespace: &str) -> Self {
+        Self::start_with(name, folder, kubeconfig, namespace, "")
+    }
+
+    /// As [`Self::start`], with further settings in its file.
+    ///
+    /// # Panics
+    /// When no port is free, or the program cannot be started.
+    #[must_use]
+    pub fn start_with(
+        name: &str,
+        folder: &Path,
+        kubeconfig: &Path,
+        namespace: &str,
+        settings: &str,
+    ) -> Self {
         let [http, admin] = [(); 2].map(|()| free_address());
-        let mut config = String::new();
+        let mut config = settings.to_owned();
         let _ = writeln!(config, "drain_delay: 0s\ndrain_timeout: 1s");
         let file = folder.join(format!("{name}.yaml"));
         std::fs::write(&file, config).expect("target can be written");
@@ -57,6 +72,16 @@ impl LoneTier {
         let answer = fetch(self.admin, &Request::get("admin", "/readyz"));
         let answer = answer.map_err(|error| error.to_string())?;
         wait::seen(answer.status == 200, answer.text())
+    }
+
+    /// What it makes of the objects.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn model(&self) -> serde_json::Value {
+        let answer = fetch(self.admin, &Request::get("admin", "/debug/model"));
+        answer.expect("a running tier shows its model").json()
     }
 
     /// Whether it runs.

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use tiergate_data_plane::net::Families;
 
 use super::*;
-use crate::scope::{ObjectName, Secrets};
+use crate::model::external::ExternalName;
+use crate::objects::resolution::Resolution;
+use crate::scope::{ExternalNames, ObjectName, Secrets};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -24,6 +26,7 @@ struct ScopeInComment {
     secret_namespaces: Option<BTreeSet<String>>,
     families: Option<String>,
     ssl_redirect: bool,
+    external_name_networks: Option<Vec<ipnet::IpNet>>,
 }
 
 /// As tiers are set when nobody says otherwise.
@@ -39,6 +42,7 @@ impl Default for ScopeInComment {
             secret_namespaces: None,
             families: None,
             ssl_redirect: true,
+            external_name_networks: None,
         }
     }
 }
@@ -71,7 +75,29 @@ fn scope_of(text: &str) -> Scope {
             Some(other) => panic!("no families: {other}"),
         },
         ssl_redirect: scope.ssl_redirect,
+        external_names: scope
+            .external_name_networks
+            .map(|networks| ExternalNames { networks }),
     }
+}
+
+/// `# resolved: NAME ADDRESS… [as ALIAS…]`: what DNS says of a name.
+fn resolutions(text: &str) -> Vec<(ExternalName, Resolution)> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# resolved: "));
+    let parse = |line: &str| {
+        let (found, aliases) = line.split_once(" as ").unwrap_or((line, ""));
+        let mut words = found.split_whitespace();
+        let name = ExternalName::parse(words.next().unwrap(), "shop").unwrap();
+        let resolution = Resolution {
+            addresses: words.map(|word| word.parse().unwrap()).collect(),
+            aliases: aliases.split_whitespace().map(str::to_owned).collect(),
+            trouble: None,
+        };
+        (name, resolution)
+    };
+    lines.map(parse).collect()
 }
 
 #[test]
@@ -94,7 +120,10 @@ fn every_case_gives_its_model_table_and_conditions() {
             .filter_map(|line| line.strip_prefix("# request: "))
             .collect();
         let explained = match Documents::parse(&text, namespace) {
-            Ok(documents) => explain(&documents, &scope, &requests),
+            Ok(mut documents) => {
+                documents.resolutions = resolutions(&text);
+                explain(&documents, &scope, &requests)
+            }
             Err(error) => format!("error: {error}\n"),
         };
         expect_test::expect_file![output].assert_eq(&explained);

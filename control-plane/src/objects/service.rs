@@ -14,7 +14,12 @@ pub struct Service {
     pub service_type: String,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+    /// `spec.externalName`; nothing but of a Service of type ExternalName.
+    pub external_name: Option<String>,
 }
+
+/// The type of Services that stand for a name in DNS.
+pub const EXTERNAL_NAME: &str = "ExternalName";
 
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +51,11 @@ impl From<v1::Service> for Object {
     fn from(service: v1::Service) -> Self {
         let name = name_of(&service.metadata);
         let spec = service.spec.unwrap_or_default();
+        let service_type = spec.type_.unwrap_or_else(|| "ClusterIP".to_owned());
+        let is_name = service_type == EXTERNAL_NAME;
         let read = Service {
-            service_type: spec.type_.unwrap_or_else(|| "ClusterIP".to_owned()),
+            service_type,
+            external_name: spec.external_name.filter(|_| is_name),
             ports: spec
                 .ports
                 .unwrap_or_default()

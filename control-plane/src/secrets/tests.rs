@@ -69,7 +69,7 @@ impl World {
     async fn applied(&mut self) -> String {
         match self.change().await {
             Change::Apply(object) => told(&object),
-            other @ (Change::Delete(..) | Change::Replace(..)) => {
+            other @ (Change::Delete(..) | Change::Replace(..) | Change::Resolve(..)) => {
                 panic!("{other:?} is no new Secret")
             }
         }

@@ -50,6 +50,10 @@ pub enum Reason {
     DefaultBackendConflict,
     /// An Ingress names one path of one host twice.
     DuplicatePath,
+    /// A Service stands for a name that it must not lead to.
+    ExternalNameRefused,
+    /// The name that a Service stands for has no address that is known.
+    ExternalNameUnresolved,
     /// The endpoints of a Service have addresses of a family that this tier cannot reach.
     FamilyUnreachable,
     /// What an annotation asks for is not there, and must not be left out.
@@ -88,7 +92,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AnnotationInvalid,
         Self::AnnotationUnsupported,
         Self::AppProtocolUnsupported,
@@ -98,6 +102,8 @@ impl Reason {
         Self::CertificateNameMismatch,
         Self::DefaultBackendConflict,
         Self::DuplicatePath,
+        Self::ExternalNameRefused,
+        Self::ExternalNameUnresolved,
         Self::FamilyUnreachable,
         Self::GuardUnsupported,
         Self::InvalidBackend,
@@ -129,6 +135,8 @@ impl Reason {
             Self::CertificateNameMismatch => "CertificateNameMismatch",
             Self::DefaultBackendConflict => "DefaultBackendConflict",
             Self::DuplicatePath => "DuplicatePath",
+            Self::ExternalNameRefused => "ExternalNameRefused",
+            Self::ExternalNameUnresolved => "ExternalNameUnresolved",
             Self::FamilyUnreachable => "FamilyUnreachable",
             Self::GuardUnsupported => "GuardUnsupported",
             Self::InvalidBackend => "InvalidBackend",
@@ -163,6 +171,12 @@ impl Reason {
             }
             Self::DefaultBackendConflict => "An older Ingress has the default backend of a host.",
             Self::DuplicatePath => "An Ingress names one path of one host twice.",
+            Self::ExternalNameRefused => {
+                "A Service of type ExternalName leads to a name or an address that it must not lead to."
+            }
+            Self::ExternalNameUnresolved => {
+                "The name that a Service of type ExternalName stands for cannot be looked up."
+            }
             Self::FamilyUnreachable => {
                 "The endpoints of a Service have addresses of a family (IPv4, IPv6) that this tier cannot reach."
             }
@@ -185,7 +199,9 @@ impl Reason {
             Self::SecretNotRead => "The API server has not given a Secret yet.",
             Self::ServiceNotFound => "There is no such Service.",
             Self::ServicePortNotFound => "The Service has no such port.",
-            Self::ServiceTypeUnsupported => "The Service is of a type that has no endpoints.",
+            Self::ServiceTypeUnsupported => {
+                "The Service is of a type that has no endpoints, or not without a setting."
+            }
             Self::TooManySecrets => "A namespace names more Secrets than are read for one.",
         }
     }

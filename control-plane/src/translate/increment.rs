@@ -16,10 +16,12 @@ use tiergate_data_plane::table::{BackendName, HashKey, Table, TableBuilder};
 
 use super::condition::Condition;
 use super::secret::Wanted;
-use super::service::{self, EXTERNAL_NAME, Resolved};
+use super::service::{self, Resolved};
 use super::{Part, is_ours, part};
 use crate::compile::{add, table_backend};
+use crate::model::external::ExternalName;
 use crate::objects::ingress::Ingress;
+use crate::objects::service::EXTERNAL_NAME;
 use crate::objects::{Changes, Kind, Objects};
 use crate::scope::{ObjectName, Scope, Secrets};
 use findings::{Findings, Source};
@@ -139,6 +141,22 @@ impl Increment {
     #[must_use]
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
+    }
+
+    /// The names in DNS that Services stand for which Ingresses of ours name, by their namespaces.
+    #[must_use]
+    pub fn external_names(&self, objects: &Objects) -> BTreeSet<(String, ExternalName)> {
+        let of_ours = objects.external_services().filter(|(service, _)| {
+            let is_default = |name: &BackendName| service::object(name) == **service;
+            self.default_backend.as_ref().is_some_and(is_default)
+                || !self.index.names_of(service).is_empty()
+        });
+        of_ours
+            .filter_map(|(service, text)| {
+                let name = ExternalName::parse(text, &service.namespace).ok()?;
+                Some((service.namespace.clone(), name))
+            })
+            .collect()
     }
 
     /// What has changed itself, and what stands on it.

@@ -4,8 +4,10 @@
 //! found: then the backend is without endpoints. Each Service port is resolved once, however many rules name it.
 
 mod endpoints;
+mod external;
 mod port;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
@@ -13,7 +15,7 @@ use tiergate_data_plane::table::{BackendName, Protocol};
 
 use super::condition::{Condition, ObjectReference, Reason};
 use crate::model::backend::Backend;
-use crate::objects::service::{Service, ServicePort, Target};
+use crate::objects::service::{EXTERNAL_NAME, Service, ServicePort, Target};
 use crate::objects::{Kind, Objects};
 use crate::scope::{ObjectName, Scope};
 use endpoints::endpoints;
@@ -41,9 +43,6 @@ pub(super) struct Problem {
     pub(super) reason: Reason,
     pub(super) message: String,
 }
-
-/// The type of Services that stand for a name in DNS.
-pub(super) const EXTERNAL_NAME: &str = "ExternalName";
 
 // === impl Services ===
 
@@ -118,11 +117,11 @@ impl<'a> Services<'a> {
             );
         };
         let name = backend_name(namespace, &named.name, &port.to_string());
-        match resolve(self.objects, &name, &port) {
-            Ok((position, port)) => {
+        match resolve(self.objects, self.scope, &name, &port) {
+            Ok(found) => {
                 let (objects, scope) = (self.objects, self.scope);
-                let found = self.backends.entry(name.clone());
-                found.or_insert_with(|| resolved(objects, scope, &name, position, port));
+                let known = self.backends.entry(name.clone());
+                known.or_insert_with(|| resolved(objects, scope, &name, &found));
                 (name, None)
             }
             Err(problem) => {
@@ -156,9 +155,9 @@ pub(super) fn name(namespace: &str, named: &IngressBackend) -> BackendName {
 
 /// What is behind a name at present.
 pub(super) fn find(objects: &Objects, scope: &Scope, name: &BackendName) -> Resolved {
-    let found = PortName::parse(&name.port).map(|port| resolve(objects, name, &port));
+    let found = PortName::parse(&name.port).map(|port| resolve(objects, scope, name, &port));
     match found {
-        Some(Ok((position, port))) => resolved(objects, scope, name, position, port),
+        Some(Ok(found)) => resolved(objects, scope, name, &found),
         Some(Err(_)) | None => Resolved::default(),
     }
 }
@@ -168,18 +167,41 @@ pub(super) fn object(name: &BackendName) -> ObjectName {
     ObjectName::new(&*name.namespace, &*name.service)
 }
 
+/// A port of a Service.
+struct Found<'o> {
+    /// Where it stands in `spec.ports`.
+    position: usize,
+    port: Cow<'o, ServicePort>,
+    /// The name in DNS that the Service stands for.
+    external: Option<&'o str>,
+}
+
 fn resolve<'o>(
     objects: &'o Objects,
+    scope: &Scope,
     name: &BackendName,
     port: &PortName<'_>,
-) -> Result<(usize, &'o ServicePort), Problem> {
+) -> Result<Found<'o>, Problem> {
     let object = object(name);
     match objects.services().get(&object) {
-        Some(service) if has_no_endpoints_by_type(objects, &object, service) => Err(Problem {
-            field: "service.name",
-            reason: Reason::ServiceTypeUnsupported,
-            message: format!("Service {object} is of type ExternalName, which has no endpoints"),
-        }),
+        Some(service) if has_no_endpoints_by_type(objects, &object, service) => {
+            if scope.external_names.is_none() {
+                return Err(Problem {
+                    field: "service.name",
+                    reason: Reason::ServiceTypeUnsupported,
+                    message: format!(
+                        "Service {object} is of type ExternalName, which is served only with --external-names"
+                    ),
+                });
+            }
+            let found = find_port(&object, service, port);
+            // Nobody needs to declare the ports of a host that is elsewhere.
+            let found = found.or_else(|problem| external::port(port).ok_or(problem));
+            found.map(|found| Found {
+                external: Some(service.external_name.as_deref().unwrap_or_default()),
+                ..found
+            })
+        }
         Some(service) => find_port(&object, service, port),
         None => Err(Problem {
             field: "service.name",
@@ -195,14 +217,9 @@ fn has_no_endpoints_by_type(objects: &Objects, name: &ObjectName, service: &Serv
 }
 
 /// Finds protocol and endpoints.
-fn resolved(
-    objects: &Objects,
-    scope: &Scope,
-    name: &BackendName,
-    position: usize,
-    port: &ServicePort,
-) -> Resolved {
+fn resolved(objects: &Objects, scope: &Scope, name: &BackendName, found: &Found<'_>) -> Resolved {
     let object = object(name);
+    let Found { position, port, .. } = found;
     let mut conditions = Vec::new();
     let protocol = protocol(port.app_protocol.as_deref()).unwrap_or_else(|message| {
         conditions.push(Condition {
@@ -216,7 +233,10 @@ fn resolved(
         });
         Protocol::Http1
     });
-    let endpoints = endpoints(objects, scope.families, &object, port, &mut conditions);
+    let endpoints = match found.external {
+        Some(text) => external::endpoints(objects, scope, &object, text, port, &mut conditions),
+        None => endpoints(objects, scope.families, &object, port, &mut conditions),
+    };
     let backend = Backend {
         protocol,
         endpoints,
@@ -240,7 +260,7 @@ fn find_port<'s>(
     object: &ObjectName,
     service: &'s Service,
     named: &PortName<'_>,
-) -> Result<(usize, &'s ServicePort), Problem> {
+) -> Result<Found<'s>, Problem> {
     let (field, shown) = match named {
         PortName::Number(number) => ("service.port.number", number.to_string()),
         PortName::Name(name) => ("service.port.name", format!("{name:?}")),
@@ -261,6 +281,11 @@ fn find_port<'s>(
     tcp()
         .find(|(_, port)| is_named(port))
         .or_else(|| tcp().find(|(_, port)| is_target(port)))
+        .map(|(position, port)| Found {
+            position,
+            port: Cow::Borrowed(port),
+            external: None,
+        })
         .ok_or_else(|| Problem {
             field,
             reason: Reason::ServicePortNotFound,

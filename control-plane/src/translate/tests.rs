@@ -135,6 +135,8 @@ fn service() -> impl Strategy<Value = Content> {
         .prop_map(|(service_type, ports)| {
             Content::Service(Arc::new(Service {
                 service_type: service_type.to_owned(),
+                external_name: (service_type == "ExternalName")
+                    .then(|| "db.example.com".to_owned()),
                 ports,
             }))
         })

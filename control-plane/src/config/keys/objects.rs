@@ -1,8 +1,11 @@
 //! Which objects are looked at, and what they default to. Pure.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::key::{About, Arity, Default, Key, Range, Tier, Tiers, Unfit};
+use ipnet::IpNet;
+
+use super::super::key::{About, Arity, Default, Key, Place, Range, Tier, Tiers, Unfit};
 use super::super::value;
 use super::{ABOUT, EXPLAINED};
 use crate::scope::ObjectName;
@@ -145,6 +148,57 @@ pub const SECRET_REFRESH: Key<Duration> = Key {
         ..ABOUT
     },
     parse: value::time,
+};
+
+/// Whether Services may stand for names in DNS.
+pub const EXTERNAL_NAMES: Key<bool> = Key {
+    about: About {
+        name: "external_names",
+        place: EXPLAINED,
+        arity: Arity::Switch,
+        placeholder: "BOOL",
+        form: "true or false",
+        example: "true",
+        default: Default::Value("false"),
+        meaning: "Whether Services of type ExternalName are served. Whoever may write a Service then chooses where the tier \
+                  connects to: any public address, and those of external_name_networks; never this host, the link, the \
+                  metadata of a cloud, or a name of another namespace.",
+        ..ABOUT
+    },
+    parse: value::from_text,
+};
+
+/// Where they may lead to.
+pub const EXTERNAL_NAME_NETWORKS: Key<IpNet> = Key {
+    about: About {
+        name: "external_name_networks",
+        place: EXPLAINED,
+        arity: Arity::List,
+        placeholder: "CIDR",
+        form: "a network such as 10.20.0.0/16 or an address",
+        example: "10.20.0.0/16",
+        default: Default::Value("none"),
+        meaning: "Networks that Services of type ExternalName may lead to beside the public ones. Do not name those of \
+                  Services and pods: a name could lead to any of them.",
+        ..ABOUT
+    },
+    parse: value::network,
+};
+
+/// Who is asked for their addresses.
+pub const EXTERNAL_NAME_SERVERS: Key<SocketAddr> = Key {
+    about: About {
+        name: "external_name_servers",
+        place: Place::File,
+        arity: Arity::List,
+        form: "IP:PORT",
+        example: "10.20.0.53:53",
+        default: Default::Value("none"),
+        meaning: "DNS servers that are asked for the addresses of these names, over TCP (RFC 7766), the first that answers. `none`: \
+                  those of /etc/resolv.conf.",
+        ..ABOUT
+    },
+    parse: value::from_text,
 };
 
 fn object_name(about: &About, text: &str) -> Result<ObjectName, Unfit> {

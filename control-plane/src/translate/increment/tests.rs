@@ -14,7 +14,9 @@ use tiergate_data_plane::net::Families;
 use super::*;
 use crate::compile::compile;
 use crate::objects::certificate::tests::pem;
+use crate::objects::resolution::{Resolution, Trouble};
 use crate::objects::{Change, Object};
+use crate::scope::ExternalNames;
 use crate::translate::translate;
 
 mod conflicts;
@@ -28,6 +30,13 @@ const HOSTS: [&str; 6] = [
     "c.example",
     "*.example",
     "Bad Host",
+];
+
+const EXTERNAL: [&str; 4] = [
+    "db.example.com",
+    "DB.example.com.",
+    "web.example.com",
+    "localhost",
 ];
 
 /// Chains with keys: nobody can make one for each case.
@@ -94,13 +103,34 @@ fn service() -> impl Strategy<Value = Change> {
     let kind = select(vec!["ClusterIP", "ClusterIP", "ExternalName"]);
     let protocol = select(vec![None, Some("kubernetes.io/h2c"), Some("https")]);
     let number = select(vec![80, 80, 81]);
-    (name(), kind, protocol, number).prop_map(|((tenant, name), kind, protocol, number)| {
+    let external = select(EXTERNAL.to_vec());
+    let of_service = (kind, protocol, number, external);
+    (name(), of_service).prop_map(|((tenant, name), (kind, protocol, number, external))| {
         let object: core::v1::Service = serde_json::from_value(json!({
             "metadata": {"namespace": tenant, "name": name},
-            "spec": {"type": kind, "ports": [{"name": "web", "port": number, "appProtocol": protocol}]},
+            "spec": {"type": kind, "externalName": external, "ports": [{"name": "web", "port": number, "appProtocol": protocol}]},
         }))
         .unwrap();
         Change::Apply(Object::from(object))
+    })
+}
+
+/// What DNS says of a name: nothing, or some addresses, of which one is not public.
+fn resolution() -> impl Strategy<Value = Change> {
+    let name = select(vec!["db.example.com", "web.example.com"]);
+    let addresses = vec(
+        select(vec!["93.184.215.14", "2606:2800:21f::1", "10.0.0.1"]),
+        0..3,
+    );
+    let trouble = select(vec![None, None, Some(Trouble::Unanswered)]);
+    (name, any::<bool>(), addresses, trouble).prop_map(|(name, is_known, addresses, trouble)| {
+        let resolution = Resolution {
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            aliases: Vec::new(),
+            trouble,
+        };
+        let name = ExternalName::parse(name, "").unwrap();
+        Change::Resolve(name, is_known.then(|| Arc::new(resolution)))
     })
 }
 
@@ -160,7 +190,7 @@ fn change() -> impl Strategy<Value = Change> {
     let ingresses = vec(ingress(), 0..4).prop_map(|changes| {
         let object = |change| match change {
             Change::Apply(object) => Some(object),
-            Change::Delete(..) | Change::Replace(..) => None,
+            Change::Delete(..) | Change::Replace(..) | Change::Resolve(..) => None,
         };
         Change::Replace(
             Kind::Ingress,
@@ -175,6 +205,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => class(),
         4 => delete,
         1 => ingresses,
+        2 => resolution(),
     ]
 }
 
@@ -190,9 +221,10 @@ fn scope() -> impl Strategy<Value = Scope> {
         any::<bool>(),
         select(vec![Secrets::Watched, by_name]),
         select(vec![Families::Both, Families::Ipv4, Families::Ipv6]),
+        any::<bool>(),
     );
     named.prop_map(
-        move |(has_backend, has_certificate, ssl_redirect, secrets, families)| Scope {
+        move |(has_backend, has_certificate, ssl_redirect, secrets, families, is_on)| Scope {
             namespace: None,
             classes: vec!["ours".to_owned()],
             without_class: true,
@@ -202,6 +234,7 @@ fn scope() -> impl Strategy<Value = Scope> {
             secrets,
             families,
             ssl_redirect,
+            external_names: is_on.then(ExternalNames::default),
         },
     )
 }

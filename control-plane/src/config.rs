@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tiergate_data_plane::access_log;
-use tiergate_data_plane::config::{self as data_plane, Hsts, Limits, Retries, Timeouts};
+use tiergate_data_plane::config::{self as data_plane, Ejection, Hsts, Limits, Retries, Timeouts};
 use tiergate_data_plane::net::Families;
 
 use crate::scope::{ExternalNames, ObjectName};
@@ -187,7 +187,7 @@ fn external_names(layers: &Layers) -> Result<Option<ExternalNames>, Invalid> {
 }
 
 fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
-    use keys::{limits, retries, timeouts};
+    use keys::{ejection, limits, retries, timeouts};
     Ok(data_plane::Config {
         tier: layers.tier().program(),
         http_addresses: layers.all(&keys::HTTP_ADDRESS)?,
@@ -222,6 +222,12 @@ fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {
             percent_max: number(layers.one(&retries::PERCENT_MAX)?),
             floor: number(layers.one(&retries::FLOOR)?),
             window: layers.one(&retries::WINDOW)?,
+        },
+        ejection: Ejection {
+            is_on: layers.one(&ejection::ENABLED)?,
+            failures: number(layers.one(&ejection::FAILURES)?),
+            time: layers.one(&ejection::TIME)?,
+            time_max: layers.one(&ejection::TIME_MAX)?,
         },
     })
 }

@@ -91,6 +91,11 @@ impl Account {
         self.owner().retried(retry);
     }
 
+    /// An endpoint was sent to rest.
+    pub(crate) fn ejected(&self) {
+        self.owner().ejected();
+    }
+
     /// There is no further try.
     pub(crate) fn not_retried(&self, why: NoRetry) {
         self.owner().not_retried(why);

@@ -5,16 +5,20 @@
 //! nothing for those that stay.
 //!
 //! `load` compares endpoints by what they have to do, `rank` hashes keys to them, `text` makes the key of a request, `affinity` reads and writes
-//! the cookie of a session, `budget` says how many requests may be sent again. Nothing here waits or locks, and chance comes from the seed of the worker.
+//! the cookie of a session, `budget` says how many requests may be sent again, `health` which endpoints
+//! are left alone for a while. Nothing here waits or locks, and chance comes from the seed of the worker.
 
 mod affinity;
 mod budget;
+mod health;
 mod live;
 mod load;
 mod rank;
 mod text;
 mod tried;
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderValue;
@@ -22,16 +26,20 @@ use http::request::Parts;
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::config::Retries;
-use crate::table::{AffinityMode, Algorithm, Backend, Endpoint, Policy};
+use crate::config::{Ejection, Retries};
+use crate::table::{AffinityMode, Algorithm, Backend, BackendName, Endpoint, Policy};
 
 use affinity::Issued;
 pub(crate) use affinity::Session;
+pub(crate) use health::Rest;
 pub(crate) use live::{InFlight, LiveBackend, LiveEndpoint, Traffic};
 use tried::Tried;
 
 /// Keys that are drawn for a session before it takes one whose endpoint has failed: as often as ingress-nginx does.
 const KEYS_MAX: usize = 20;
+
+/// With fewer endpoints than so many of a hundred that do not rest, all are taken.
+const HEALTHY_PERCENT_MIN: usize = 50;
 
 /// The choice for one request.
 pub(crate) struct Choice<'r> {
@@ -40,6 +48,10 @@ pub(crate) struct Choice<'r> {
     algorithm: Algorithm,
     by: By<'r>,
     tried: Tried,
+    /// Of the try that is being chosen.
+    now: Instant,
+    /// Whether endpoints that rest are taken as well, once that has been asked.
+    takes_all: Cell<Option<bool>>,
 }
 
 /// What decides.
@@ -73,6 +85,7 @@ impl<'r> Choice<'r> {
         (backend, live): (&'r Backend, &'r LiveBackend),
         algorithm: Algorithm,
         by: By<'r>,
+        now: Instant,
     ) -> Self {
         Self {
             backend,
@@ -80,6 +93,8 @@ impl<'r> Choice<'r> {
             algorithm,
             by,
             tried: Tried::default(),
+            now,
+            takes_all: Cell::new(None),
         }
     }
 
@@ -89,16 +104,51 @@ impl<'r> Choice<'r> {
             None => self.live.traffic.turn(),
             Some(_) => self.live.traffic.further_turn(),
         };
-        let found = match &self.by {
-            By::Algorithm => self.by_algorithm(turn, now, rng),
+        self.now = now;
+        let found = self.choose(turn, rng).or_else(|| {
+            // Rather one that rests than none.
+            if self.takes_all.replace(Some(true)) == Some(false) {
+                self.choose(turn, rng)
+            } else {
+                None
+            }
+        })?;
+        self.tried.add(found);
+        self.backend.endpoints.get(found)
+    }
+
+    fn choose(&mut self, turn: usize, rng: &mut impl Rng) -> Option<usize> {
+        match &self.by {
+            By::Algorithm => self.by_algorithm(turn, rng),
             By::Key(key) => self.by_rank(*key),
             By::Session(session) => match session.affinity.mode {
                 AffinityMode::Balanced => self.of_balanced(rng),
-                AffinityMode::Persistent => self.of_persistent(turn, now, rng),
+                AffinityMode::Persistent => self.of_persistent(turn, rng),
             },
-        }?;
-        self.tried.add(found);
-        self.backend.endpoints.get(found)
+        }
+    }
+
+    /// The name of the backend.
+    pub(crate) fn backend(&self) -> &BackendName {
+        &self.backend.name
+    }
+
+    /// The endpoint that was found last has answered.
+    pub(crate) fn succeeded(&self, now: Instant, settings: &Ejection) {
+        if let Some(last) = self.tried.last() {
+            self.live.endpoints[last].succeeded(now, settings);
+        }
+    }
+
+    /// It has not, and is to blame. The rest that begins with it, and whose it is.
+    pub(crate) fn failed(
+        &self,
+        now: Instant,
+        settings: &Ejection,
+    ) -> Option<(Rest, &Arc<LiveEndpoint>)> {
+        let endpoint = &self.live.endpoints[self.tried.last()?];
+        let rest = endpoint.failed(now, settings)?;
+        Some((rest, endpoint))
     }
 
     /// A request begins at the endpoint that was found last, where that is counted.
@@ -130,7 +180,22 @@ impl<'r> Choice<'r> {
     }
 
     fn is_usable(&self, position: usize) -> bool {
-        !self.tried.has(position)
+        let rests = || self.live.endpoints[position].rests(self.now);
+        !self.tried.has(position) && (!rests() || self.takes_all())
+    }
+
+    /// Whether endpoints that rest get requests: when so many do that the others would hardly bear it, or the fault is ours.
+    fn takes_all(&self) -> bool {
+        if let Some(known) = self.takes_all.get() {
+            return known;
+        }
+        let endpoints = self.live.endpoints.iter();
+        let well = endpoints
+            .filter(|endpoint| !endpoint.rests(self.now))
+            .count();
+        let takes_all = well * 100 < HEALTHY_PERCENT_MIN * self.live.endpoints.len();
+        self.takes_all.set(Some(takes_all));
+        takes_all
     }
 
     /// The first usable endpoint from here on, round and round.
@@ -140,7 +205,7 @@ impl<'r> Choice<'r> {
             .find(|&position| self.is_usable(position))
     }
 
-    fn by_algorithm(&self, turn: usize, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+    fn by_algorithm(&self, turn: usize, rng: &mut impl Rng) -> Option<usize> {
         let count = self.live.endpoints.len();
         if count == 0 {
             return None;
@@ -161,7 +226,7 @@ impl<'r> Choice<'r> {
         let is_first = match self.algorithm {
             Algorithm::RoundRobin | Algorithm::LeastRequest => load::is_idler(first, second),
             Algorithm::Ewma => {
-                let millis = self.live.endpoints[one].millis(now);
+                let millis = self.live.endpoints[one].millis(self.now);
                 load::is_quicker(first, second, millis)
             }
         };
@@ -206,7 +271,7 @@ impl<'r> Choice<'r> {
         self.by_rank(key)
     }
 
-    fn of_persistent(&mut self, turn: usize, now: Instant, rng: &mut impl Rng) -> Option<usize> {
+    fn of_persistent(&mut self, turn: usize, rng: &mut impl Rng) -> Option<usize> {
         let session = self.session()?;
         let (changes, said) = (session.affinity.changes_on_failure, session.said);
         if let Some(token) = said {
@@ -219,7 +284,7 @@ impl<'r> Choice<'r> {
                 Some(_) | None => {}
             }
         }
-        let found = self.by_algorithm(turn, now, rng);
+        let found = self.by_algorithm(turn, rng);
         self.session()?.issued = Some(Issued::Endpoint);
         found
     }

@@ -35,6 +35,22 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How many requests may be sent again.
     pub retries: Retries,
+    /// When endpoints are left alone.
+    pub ejection: Ejection,
+}
+
+/// When an endpoint gets no requests because it fails: when it cannot be connected to, or closes before it answers; what it answers does
+/// not matter. With fewer than half of a backend's endpoints left all of them get requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Whether that is done at all.
+    pub is_on: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long the first time; each further time in a row twice as long.
+    pub time: Duration,
+    /// How long at most.
+    pub time_max: Duration,
 }
 
 /// How many requests of a backend may be sent again although an endpoint may have had them. More: the error of the first try,
@@ -122,6 +138,7 @@ impl Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
+            ejection: Ejection::default(),
         }
     }
 }
@@ -159,6 +176,17 @@ impl Default for Retries {
             percent_max: 20,
             floor: 10,
             window: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            is_on: true,
+            failures: 5,
+            time: Duration::from_secs(5),
+            time_max: Duration::from_secs(60),
         }
     }
 }

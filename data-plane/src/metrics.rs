@@ -41,6 +41,8 @@ pub(crate) struct Families {
     pub(crate) upgraded: Family<TenantLabels, Gauge>,
     pub(crate) errors: Family<ReasonLabels, Counter>,
     pub(crate) client_aborts: Family<TenantLabels, Counter>,
+    pub(crate) ejections: Family<TenantLabels, Counter>,
+    pub(crate) endpoints_ejected: Gauge,
     pub(crate) retries: Family<RetryLabels, Counter>,
     pub(crate) retries_refused: Family<ReasonLabels, Counter>,
     pub(crate) redirects: Family<TenantLabels, Counter>,
@@ -138,6 +140,7 @@ impl Metrics {
         let families = Families::default();
         register_requests(&families, registry);
         register_connections(&families, registry);
+        register_endpoints(&families, registry);
         Self(Arc::new(families))
     }
 
@@ -270,6 +273,19 @@ fn register_requests(families: &Families, registry: &mut Registry) {
         "Bytes of response bodies handed to clients",
         Unit::Bytes,
         OfTenants::ResponseBytes(families.tenants.clone()),
+    );
+}
+
+fn register_endpoints(families: &Families, registry: &mut Registry) {
+    registry.register(
+        "endpoint_ejections",
+        "Times that an endpoint was left alone because it failed again and again",
+        families.ejections.clone(),
+    );
+    registry.register(
+        "endpoints_ejected",
+        "Endpoints that are left alone at present; one that a worker has sent to rest counts for up to a second longer",
+        families.endpoints_ejected.clone(),
     );
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Every byte that is moved here is moved for every request: what is large stays where it is, and goes down by reference.
 
+mod ejection;
 mod kept;
 mod prepare;
 mod retry;
@@ -45,6 +46,7 @@ use crate::table::{Redirect, RouteId};
 use crate::tls;
 use crate::upstream::{Lease, Received};
 use crate::worker::Context;
+pub(crate) use ejection::Resting;
 
 /// How often the pool is looked through when no request does it.
 const POOL_INTERVAL: Duration = Duration::from_secs(1);
@@ -152,7 +154,12 @@ async fn forward<N: Net>(
     let algorithm = policy.algorithm.unwrap_or(config.load_balance);
     let by = By::of(policy, parts, rule_path.as_deref().unwrap_or_default());
     let is_https = rule_path.is_some() && forwarded::is_https(&parts.headers);
-    let choice = Choice::new((backend, snapshot.backend(backend_id)), algorithm, by);
+    let choice = Choice::new(
+        (backend, snapshot.backend(backend_id)),
+        algorithm,
+        by,
+        account.busy().now(),
+    );
     let mut sender = send::Sender::new(&session.context, policy, choice, &prepared, upload);
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
@@ -350,7 +357,9 @@ pub(crate) async fn tend_pool<N: Net>(context: &Context<N>) {
     loop {
         tokio::time::sleep(POOL_INTERVAL).await;
         context.pool.follow(&context.snapshots.load_full());
-        context.pool.expire(Instant::now());
+        let now = Instant::now();
+        context.pool.expire(now);
+        context.resting.tend(now, &context.shared.metrics);
     }
 }
 

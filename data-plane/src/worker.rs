@@ -23,7 +23,7 @@ use crate::head::via;
 use crate::listener::{self, Scheme};
 use crate::metrics::{LANES, Metrics};
 use crate::net::{Listener as _, Net, connections_before_pause};
-use crate::proxy;
+use crate::proxy::{self, Resting};
 use crate::snapshot::{Latest, SnapshotCell};
 use crate::tls;
 use crate::upstream::Pool;
@@ -64,6 +64,7 @@ pub(crate) struct Context<N: Net> {
     pub(crate) net: N,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Rc<Pool<N::Stream>>,
+    pub(crate) resting: Resting,
     pub(crate) rng: RefCell<SmallRng>,
     pub(crate) date: DateCache,
     pub(crate) recent: RefCell<Recent>,
@@ -161,6 +162,7 @@ impl<N: Net> Worker<N> {
         let context = Context {
             net,
             pool: Rc::new(pool),
+            resting: Resting::default(),
             rng: RefCell::new(rng),
             date: DateCache::default(),
             recent: RefCell::default(),

@@ -10,7 +10,7 @@ mod request_path;
 pub use addresses::*;
 pub use objects::*;
 pub use process::*;
-pub use request_path::{LOAD_BALANCE, hsts, limits, retries, timeouts};
+pub use request_path::{LOAD_BALANCE, ejection, hsts, limits, retries, timeouts};
 
 /// What most settings are; each names what differs.
 const ABOUT: About = About {
@@ -87,4 +87,8 @@ pub const ALL: &[&About] = &[
     &retries::PERCENT_MAX.about,
     &retries::FLOOR.about,
     &retries::WINDOW.about,
+    &ejection::ENABLED.about,
+    &ejection::FAILURES.about,
+    &ejection::TIME.about,
+    &ejection::TIME_MAX.about,
 ];

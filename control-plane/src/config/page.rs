@@ -52,6 +52,9 @@ pub fn configuration() -> String {
     section(&mut page, "Section `retries`", &|about| {
         about.name.starts_with("retries.")
     });
+    section(&mut page, "Section `ejection`", &|about| {
+        about.name.starts_with("ejection.")
+    });
     page
 }
 

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::Instant;
 
 use super::budget::Budget;
+use super::health::{Health, Rest};
 use super::load::Load;
 use super::rank;
-use crate::config::Retries;
+use crate::config::{Ejection, Retries};
 use crate::table::Endpoint;
 
 /// A backend as its requests find it.
@@ -41,6 +42,7 @@ pub(crate) struct LiveEndpoint {
     /// Who it is, in the sense of [`rank::token`].
     pub(crate) token: u64,
     pub(crate) load: Load,
+    health: Health,
     /// What its times are counted from.
     epoch: Instant,
 }
@@ -94,6 +96,7 @@ impl LiveEndpoint {
         Self {
             token: rank::token(endpoint),
             load: Load::default(),
+            health: Health::default(),
             epoch,
         }
     }
@@ -101,6 +104,27 @@ impl LiveEndpoint {
     /// The time as [`Load`] has it.
     pub(crate) fn millis(&self, now: Instant) -> u32 {
         millis(self.epoch, now)
+    }
+
+    /// Whether it is to be left alone.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.health.rests(|| self.long_millis(now))
+    }
+
+    /// It answered.
+    pub(super) fn succeeded(&self, now: Instant, settings: &Ejection) {
+        self.health.succeeded(|| self.long_millis(now), settings);
+    }
+
+    /// It did not. The rest that begins with it.
+    pub(super) fn failed(&self, now: Instant, settings: &Ejection) -> Option<Rest> {
+        self.health.failed(self.long_millis(now), settings)
+    }
+
+    /// The time as [`Health`] has it, which does not wrap.
+    fn long_millis(&self, now: Instant) -> u64 {
+        let millis = now.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX)
     }
 }
 

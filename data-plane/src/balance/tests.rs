@@ -48,7 +48,7 @@ fn given(numbers: impl IntoIterator<Item = u8>) -> Given {
 
 impl Given {
     fn choice<'r>(&'r self, algorithm: Algorithm, by: By<'r>) -> Choice<'r> {
-        Choice::new((&self.backend, &self.live), algorithm, by)
+        Choice::new((&self.backend, &self.live), algorithm, by, self.now)
     }
 
     /// The numbers of the endpoints that one request tries, until there is none.
@@ -345,5 +345,88 @@ fn a_forged_cookie_chooses_nothing_that_another_would_not() {
         let persistent = affinity(AffinityMode::Persistent);
         let (_, set) = ask(&given, &persistent, Some(value), 1, rng);
         assert!(set.is_some(), "{value}");
+    }
+}
+
+const EJECTION: Ejection = Ejection {
+    is_on: true,
+    failures: 2,
+    time: Duration::from_secs(5),
+    time_max: Duration::from_secs(60),
+};
+
+/// Lets endpoints fail until they rest.
+fn eject(given: &Given, numbers: &[usize]) {
+    for &number in numbers {
+        let endpoint = &given.live.endpoints[number];
+        assert_eq!(endpoint.failed(given.now, &EJECTION), None);
+        assert!(endpoint.failed(given.now, &EJECTION).is_some());
+    }
+}
+
+#[test]
+fn who_rests_gets_no_request_until_its_time_is_over() {
+    for algorithm in ALL {
+        let mut given = given(0..4);
+        eject(&given, &[1, 2]);
+        let picked = given.firsts(algorithm, 200, &mut rng());
+        assert_eq!(count(&picked, 1) + count(&picked, 2), 0, "{algorithm}");
+        given.now += EJECTION.time;
+        let picked = given.firsts(algorithm, 200, &mut rng());
+        assert!(
+            count(&picked, 1) > 0 && count(&picked, 2) > 0,
+            "{algorithm}"
+        );
+    }
+}
+
+#[test]
+fn with_fewer_than_half_left_all_get_requests() {
+    for algorithm in ALL {
+        let given = given(0..5);
+        eject(&given, &[0, 1]);
+        let picked = given.firsts(algorithm, 200, &mut rng());
+        assert_eq!(count(&picked, 0) + count(&picked, 1), 0, "{algorithm}");
+        eject(&given, &[2]);
+        let picked = given.firsts(algorithm, 400, &mut rng());
+        for number in 0..5 {
+            assert!(count(&picked, number) > 0, "{algorithm}: {picked:?}");
+        }
+    }
+    let alone = given(0..1);
+    eject(&alone, &[0]);
+    assert_eq!(alone.firsts(Algorithm::RoundRobin, 2, &mut rng()), [0, 0]);
+}
+
+#[test]
+fn who_rests_is_tried_when_all_others_have_been() {
+    let given = given(0..3);
+    eject(&given, &[1]);
+    for (algorithm, by) in ALL
+        .into_iter()
+        .zip([By::Algorithm, By::Key(9), By::Algorithm])
+    {
+        let tries = given.tries(given.choice(algorithm, by), &mut rng());
+        assert_eq!((tries.len(), tries[2]), (3, 1), "{algorithm}: {tries:?}");
+    }
+}
+
+#[test]
+fn keys_and_sessions_come_back_to_their_endpoint_after_its_rest() {
+    let (rng, mut given) = (&mut rng(), given(0..5));
+    for mode in [AffinityMode::Balanced, AffinityMode::Persistent] {
+        let affinity = affinity(mode);
+        let (first, cookie) = ask(&given, &affinity, None, 1, rng);
+        eject(&given, &[usize::from(first[0])]);
+        let (meanwhile, set) = ask(&given, &affinity, cookie.as_deref(), 1, rng);
+        assert_ne!(meanwhile, first);
+        assert_eq!(set, None);
+        let (fresh, _) = ask(&given, &affinity, None, 1, rng);
+        assert_ne!(fresh, first, "a new session does not begin there");
+        given.now += Duration::from_secs(60);
+        assert_eq!(
+            ask(&given, &affinity, cookie.as_deref(), 1, rng),
+            (first, None)
+        );
     }
 }

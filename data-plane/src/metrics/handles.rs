@@ -57,6 +57,7 @@ struct TenantEvents {
     upgraded: Gauge,
     client_aborts: Counter,
     redirects: Counter,
+    ejections: Counter,
     retries: [Counter; Retry::NAMES.len()],
     retries_refused: [Counter; NoRetry::NAMES.len()],
 }
@@ -216,6 +217,7 @@ impl TenantHandles {
             upgraded: families.upgraded.get_or_create_owned(&labels),
             client_aborts: families.client_aborts.get_or_create_owned(&labels),
             redirects: families.redirects.get_or_create_owned(&labels),
+            ejections: families.ejections.get_or_create_owned(&labels),
             retries: Retry::NAMES.map(|kind| {
                 let labels = RetryLabels {
                     tenant: labels.tenant.clone(),
@@ -251,6 +253,7 @@ impl TenantHandles {
         };
         families.upgraded.remove(&labels);
         families.client_aborts.remove(&labels);
+        families.ejections.remove(&labels);
         families.redirects.remove(&labels);
         for kind in Retry::NAMES {
             let tenant = labels.tenant.clone();
@@ -350,6 +353,11 @@ impl Owner {
     /// A further try.
     pub(crate) fn retried(&self, retry: Retry) {
         self.tenant.events.retries[retry as usize].inc();
+    }
+
+    /// An endpoint was sent to rest.
+    pub(crate) fn ejected(&self) {
+        self.tenant.events.ejections.inc();
     }
 
     /// No further try, though there might be one.

@@ -58,6 +58,8 @@ struct Failed {
     may_repeat: bool,
     /// The endpoint may have processed it.
     may_be_processed: bool,
+    /// It closed before it answered, and did not say that it would.
+    is_to_blame: bool,
     /// It failed only because a kept connection had been closed.
     was_stale: bool,
 }
@@ -119,6 +121,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 // The endpoint is not to blame, and the next one would not be reached either.
                 Err(error @ ProxyError::NoDescriptors { .. }) => return Err(error),
                 Err(error) => {
+                    self.blame(endpoint, &error, account);
                     if is_refusal(&error) && refusals < REFUSALS_MAX {
                         refusals += 1;
                         tries -= 1;
@@ -139,9 +142,16 @@ impl<'r, N: Net> Sender<'r, N> {
                 )
                 .await
             {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => {
+                    let settings = &self.context.shared.config.ejection;
+                    self.choice.succeeded(account.busy().now(), settings);
+                    return Ok(answered);
+                }
                 Err(failed) => {
                     let is_stale = failed.was_stale && !is_fresh;
+                    if failed.is_to_blame && !is_stale {
+                        self.blame(endpoint, &failed.error, account);
+                    }
                     let goes_on = failed.may_repeat && (is_stale || may_repeat);
                     if !goes_on || (failed.may_be_processed && !self.retry(head, account)) {
                         return Err(failed.error);
@@ -223,6 +233,8 @@ impl<'r, N: Net> Sender<'r, N> {
                 let error = self.error_of(endpoint, error);
                 let is_safe_again = is_repeatable && !is_parse;
                 let may_be_processed = matches!(left, Left::Fields(_) | Left::Nothing);
+                let is_to_blame = !matches!(left, Left::Body(_))
+                    && matches!(error, ProxyError::UpstreamReset { .. });
                 let request = match left {
                     Left::Request(unsent) => Some(unsent.into_parts()),
                     Left::Body(body) => kept.and_then(|kept| kept.request(None, body)),
@@ -240,6 +252,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 Err(Failed {
                     may_repeat,
                     may_be_processed,
+                    is_to_blame,
                     error,
                     was_stale: is_reused,
                 })
@@ -250,6 +263,7 @@ impl<'r, N: Net> Sender<'r, N> {
                 },
                 may_repeat: false,
                 may_be_processed: true,
+                is_to_blame: false,
                 was_stale: false,
             }),
         }

@@ -14,6 +14,7 @@ mod access_log;
 mod balancing;
 mod default_backend;
 mod drain;
+mod ejection;
 mod framing;
 mod handoff;
 mod heads;

@@ -1,4 +1,4 @@
-//! The sections `limits`, `timeouts` and `retries`: what the request path may spend; and `hsts`: what it says about https. Pure.
+//! The sections `limits`, `timeouts`, `retries` and `ejection`: what the request path may spend; and `hsts`: what it says about https. Pure.
 
 use std::time::Duration;
 
@@ -185,6 +185,48 @@ const fn switch(name: &'static str, meaning: &'static str) -> Key<bool> {
         },
         parse: value::from_text,
     }
+}
+
+/// When endpoints that fail are left alone.
+pub mod ejection {
+    use std::time::Duration;
+
+    use super::super::super::value;
+    use super::{ABOUT, About, Default, Key, Place, Range, count, time};
+
+    /// Whether that is done at all.
+    pub const ENABLED: Key<bool> = Key {
+        about: About {
+            name: "ejection.enabled",
+            place: Place::File,
+            form: "true or false",
+            example: "true",
+            default: Default::Value("true"),
+            meaning: "Whether a pod that cannot be connected to, or closes before it answers, again and again, gets no requests for a while. What it answers \
+                      does not matter. With fewer than half of the pods of a Service left all of them get requests.",
+            ..ABOUT
+        },
+        parse: value::from_text,
+    };
+    /// Failures in a row.
+    pub const FAILURES: Key<u64> = count(
+        "ejection.failures",
+        "5",
+        Range::Count(1, 1000),
+        "Failures in a row that bring a pod rest. After it, one more does, and one answer ends the row.",
+    );
+    /// How long the first time.
+    pub const TIME: Key<Duration> = time(
+        "ejection.time",
+        "5s",
+        "How long a pod gets no requests the first time. Each further time in a row it is twice as long.",
+    );
+    /// How long at most.
+    pub const TIME_MAX: Key<Duration> = time(
+        "ejection.time_max",
+        "1m",
+        "How long at most. A pod that has not failed for so long begins anew.",
+    );
 }
 
 /// How many requests may be sent again.

@@ -265,9 +265,9 @@ fn tenants(
             model.policies.insert(ingress, policy);
         }
     }
-    for (host, (tenant, certificate)) in claims.certificates {
-        let model = tenants.entry(tenant).or_default();
-        model.certificates.insert(host, certificate);
+    for (host, certified) in claims.certificates {
+        let model = tenants.entry(certified.tenant).or_default();
+        model.certificates.insert(host, certified.certificate);
     }
     tenants
 }
@@ -280,6 +280,7 @@ fn table_certificate(
     Certificate {
         secret: secret.to_string().into(),
         fingerprint: certificate.fingerprint,
+        alternative: None,
         key: Arc::clone(&certificate.key),
     }
 }

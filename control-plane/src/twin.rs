@@ -61,6 +61,9 @@ pub struct EndpointTwin {
 pub struct CertificateTwin {
     secret: String,
     fingerprint: String,
+    /// For clients that cannot check its signatures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternatives: Vec<CertificateTwin>,
 }
 
 /// What an Ingress asks for beside.
@@ -225,6 +228,11 @@ impl From<&Certificate> for CertificateTwin {
         Self {
             secret: certificate.secret.to_string(),
             fingerprint: short_hex(&certificate.fingerprint),
+            alternatives: certificate
+                .alternative
+                .iter()
+                .map(|other| (&**other).into())
+                .collect(),
         }
     }
 }

@@ -144,6 +144,7 @@ fn certificate(chain: &str, key: &str) -> Result<Certificate, Failure> {
     Ok(Certificate {
         secret: "team/certificate".into(),
         fingerprint: [0; 32],
+        alternative: None,
         key: Arc::new(key),
     })
 }

@@ -10,10 +10,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::sign::CertifiedKey;
-
 mod balancing;
 mod builder;
+mod certificate;
 mod hosts;
 mod path_policy;
 mod paths;
@@ -23,6 +22,7 @@ pub(crate) mod slots;
 
 pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
+pub use certificate::Certificate;
 pub use hosts::Hosts;
 pub use path_policy::{PathPolicy, Redirect};
 pub use paths::HostPaths;
@@ -121,17 +121,6 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// UID of the pod (`targetRef.uid`), or the name of the slice when there is none.
     pub identity: Arc<str>,
-}
-
-/// A certificate chain with its key, ready to sign.
-#[derive(Clone)]
-pub struct Certificate {
-    /// `namespace/name` of its Secret.
-    pub secret: Arc<str>,
-    /// Changes whenever chain or key change.
-    pub fingerprint: [u8; 32],
-    /// What rustls signs with.
-    pub key: Arc<CertifiedKey>,
 }
 
 /// Certificates by the name the client asks for.
@@ -324,23 +313,4 @@ impl BackendId {
 fn number(position: usize) -> u32 {
     u32::try_from(position)
         .expect("a table has fewer than 2^32 routes: each takes more than a byte of an object")
-}
-
-// === impl Certificate ===
-
-impl PartialEq for Certificate {
-    fn eq(&self, other: &Self) -> bool {
-        self.secret == other.secret && self.fingerprint == other.fingerprint
-    }
-}
-
-/// Shows neither chain nor key.
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificate({}, ", self.secret)?;
-        self.fingerprint[..4]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("…)")
-    }
 }

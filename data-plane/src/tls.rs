@@ -3,7 +3,7 @@
 //! In: the cell, read once per handshake, so a published certificate serves the next handshake and running connections
 //! keep theirs. Out: settings that all workers of a process share, so a session begun at one can be resumed at another.
 //! Precedence: the exact name, the wildcard of one label, the default certificate. None: the handshake fails with the
-//! alert `access_denied` and is counted.
+//! alert `access_denied` and is counted. Where a name has several, of different kinds of keys, the client gets the first that it can check.
 
 use std::fmt;
 use std::io;
@@ -76,7 +76,13 @@ impl ResolvesServerCert for Resolver {
             .server_name()
             .and_then(|name| HostName::try_from(name).ok());
         let certificates = snapshot.table.certificates();
-        choose(certificates, name.as_ref()).map(|certificate| certificate.key.clone())
+        let certificate = choose(certificates, name.as_ref())?;
+        Some(
+            certificate
+                .for_client(hello.signature_schemes())
+                .key
+                .clone(),
+        )
     }
 }
 

@@ -81,6 +81,7 @@ fn all(certificates: &Certificates) -> impl Iterator<Item = &Certificate> {
         .flat_map(|hosts| hosts.in_order())
         .map(|(_, certificate)| certificate)
         .chain(&certificates.default)
+        .flat_map(Certificate::all)
 }
 
 fn labels(certificate: &Certificate, others: &BTreeMap<SecretLabels, i64>) -> SecretLabels {

@@ -1,7 +1,7 @@
 //! Gives the hosts of one Ingress their certificates. Pure.
 //!
 //! In: `spec.tls` of an Ingress that is ours. Out: certificates by host in [`Claims`]. An entry without hosts serves those hosts of
-//! the Ingress' rules that its certificate names. A host for which no certificate can be used gets the tier's default one,
+//! the Ingress' rules that its certificate names. Two Secrets of one namespace may serve one host when their keys are of different kinds. A host for which no certificate can be used gets the tier's default one,
 //! so its plain HTTP and its routes are not touched.
 
 use k8s_openapi::api::networking::v1::IngressTLS;
@@ -56,7 +56,7 @@ pub(super) fn translate(
             let is_named = found.covers(&host);
             let shown = host.to_string();
             let certificate = table_certificate(&secret, found);
-            if let Err(holder) = claims.certificate(host, &our.tenant, certificate) {
+            if let Err(holder) = claims.certificate(host, &our.tenant, certificate, is_named) {
                 let message = format!("{shown} {holder}");
                 conditions.push(our.condition(field, Reason::CertificateConflict, message));
             } else if !is_named {

@@ -28,13 +28,22 @@ pub(super) struct Claims {
     /// Who says in `spec.tls` that a host is served by https.
     pub(super) secured: BTreeSet<(Tenant, HostPattern)>,
     /// Whose certificate a host has.
-    pub(super) certificates: BTreeMap<HostPattern, (Tenant, Certificate)>,
+    pub(super) certificates: BTreeMap<HostPattern, Certified>,
+}
+
+/// The certificate of a host, or several with keys of different kinds.
+#[derive(Debug)]
+pub(super) struct Certified {
+    pub(super) tenant: Tenant,
+    pub(super) certificate: Certificate,
+    /// Each of them names the host.
+    is_named: bool,
 }
 
 /// Who was there before. To be read after the name of the host.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CertificateHolder {
-    /// Another Secret of the same namespace.
+    /// Another Secret of the same namespace, with a key of the same kind.
     #[error(
         "has the certificate of Secret {0}, by an Ingress that is older or comes first by name"
     )]
@@ -117,12 +126,14 @@ impl Claims {
         }
     }
 
-    /// Claims the certificate of a host. A tenant may not give one to a host that only others have named so far.
+    /// Claims the certificate of a host. A tenant may not give one to a host that only others have named so far. It may give a second
+    /// one with a key of another kind, if both name the host: clients would meet one that does not, and could have had the other.
     pub(super) fn certificate(
         &mut self,
         host: HostPattern,
         tenant: &Tenant,
         certificate: Certificate,
+        is_named: bool,
     ) -> Result<(), CertificateHolder> {
         if self
             .hosts
@@ -131,18 +142,39 @@ impl Claims {
         {
             return Err(CertificateHolder::Rules);
         }
-        match self.certificates.entry(host) {
+        let mut holder = match self.certificates.entry(host) {
             Entry::Vacant(place) => {
-                place.insert((tenant.clone(), certificate));
+                place.insert(Certified {
+                    tenant: tenant.clone(),
+                    certificate,
+                    is_named,
+                });
+                return Ok(());
+            }
+            Entry::Occupied(holder) => holder,
+        };
+        let held = holder.get_mut();
+        let fingerprint = certificate.fingerprint;
+        if held
+            .certificate
+            .all()
+            .any(|one| one.fingerprint == fingerprint)
+        {
+            return Ok(());
+        }
+        if held.tenant != *tenant {
+            return Err(CertificateHolder::Foreign);
+        }
+        let secret = |held: &Certificate| CertificateHolder::Secret(held.secret.to_string());
+        if !(held.is_named && is_named) {
+            return Err(secret(&held.certificate));
+        }
+        match held.certificate.clone().join(certificate) {
+            Ok(joined) => {
+                held.certificate = joined;
                 Ok(())
             }
-            Entry::Occupied(holder) if holder.get().1.fingerprint == certificate.fingerprint => {
-                Ok(())
-            }
-            Entry::Occupied(holder) if holder.get().0 == *tenant => {
-                Err(CertificateHolder::Secret(holder.get().1.secret.to_string()))
-            }
-            Entry::Occupied(_) => Err(CertificateHolder::Foreign),
+            Err(same_kind) => Err(secret(&same_kind)),
         }
     }
 }

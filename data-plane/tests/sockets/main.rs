@@ -39,6 +39,7 @@ mod retry;
 mod retry_budget;
 mod streaming;
 mod tls;
+mod tls_key_kinds;
 mod trailers;
 mod upgrade;
 mod upstream;

@@ -38,6 +38,7 @@ pub(crate) fn make(name: &str, number: u8) -> Made {
     let certificate = Certificate {
         secret: format!("team/{number}").into(),
         fingerprint: [number; 32],
+        alternative: None,
         key: Arc::new(rustls::sign::CertifiedKey::new(vec![der.clone()], key)),
     };
     Made { der, certificate }

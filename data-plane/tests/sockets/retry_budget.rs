@@ -151,8 +151,10 @@ fn a_request_is_repeated_once_in_both_tiers_together() {
             assert_eq!(get(upper.http, REQUEST).await.status, 502);
         }
         assert_eq!(count(&upper, REPEATS), 1);
-        assert_eq!(count(&lower, REPEATED), 1, "it was told");
-        let direct = usize::from(count(&lower, REPEATS) > 0);
+        // Which tier the first request goes to is a matter of ports. One that meets the lower tier first is repeated there.
+        let direct = count(&lower, REPEATS);
+        assert!(direct <= 1);
+        assert_eq!(count(&lower, REPEATED), 1 + direct, "it was told");
         assert_eq!(arrivals(&apps), 1 + 2 * direct);
         assert!(dying.received()[0].head.find("tiergate-retried").is_none());
     });

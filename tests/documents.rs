@@ -334,7 +334,14 @@ fn annotations_page() -> String {
             served.name, served.values, served.meaning
         );
     }
-    page += "\n## What is not followed\n\n";
+    page += "\n### Regular expressions\n\n\
+             With `use-regex: \"true\"` or a `rewrite-target` those paths of the Ingress are regular expressions that have the type `ImplementationSpecific`, or a sign that\n\
+             no other path has: `( ) [ ] { } * + ? | ^ $`. They match from the beginning of the path and do not have to reach its end; capitals do not count. `Exact` and\n\
+             `Prefix` keep what Kubernetes says of them. ingress-nginx reads all paths of the host so, whoever has them: here no Ingress changes another's.\n\n\
+             An `Exact` path goes before expressions, and so does a longer `Prefix` than the part of the expression before its first sign, up to its last slash (all of it before `(/|$)`). Of the expressions of\n\
+             a namespace the longest text is asked first. Where another namespace has that part of the path, it is kept away (`PathConflict`).\n\n\
+             There is no look-around and no back-reference, so that no expression takes long: `InvalidExpression`, also for one that is larger than 64 KiB when compiled. A namespace\n\
+             has 100 of them for a host (`TooManyExpressions`). ADR 0035 says more.\n\n## What is not followed\n\n";
     let guards: Vec<String> = annotation::GUARDS
         .iter()
         .map(|name| format!("`{name}`"))

@@ -145,6 +145,14 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
         "service: {name: web, port: {number: 80}}",
         "resource: {apiGroup: example.test, kind: Bucket, name: b}",
     );
+    // Left out, and nothing else of the host is there.
+    let expression = plain("broken-regex", "web")
+        .replace("path: /\n", "path: /a(\n")
+        .replace("pathType: Prefix", "pathType: ImplementationSpecific")
+        .replace(
+            "  name: broken-regex\n",
+            "  name: broken-regex\n  annotations: {nginx.ingress.kubernetes.io/use-regex: \"true\"}\n",
+        );
     vec![
         (
             "no-service",
@@ -165,6 +173,7 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
             "ServicePortNotFound",
         ),
         ("resource", resource, 503, "BackendResourceUnsupported"),
+        ("broken-regex", expression, 404, "InvalidExpression"),
         // Served by https, with the default certificate.
         (
             "no-secret",

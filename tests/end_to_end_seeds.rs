@@ -40,6 +40,24 @@ fn until_answered_by(cluster: &Cluster, host: &str, path: &str, deployment: &str
     );
 }
 
+/// Waits until a pod of this Deployment is asked for this path and query when a client asks for another.
+fn until_asked_for(
+    cluster: &Cluster,
+    host: &str,
+    asked: &str,
+    (deployment, path, query): (&str, &str, &str),
+) {
+    let what = format!("{host}{asked} is {path}?{query} for {deployment}");
+    wait::until(&what, wait::CHANGE_SECONDS, || {
+        let response = cluster.get(host, asked);
+        let is_right = response.status == 200
+            && response.echo("pod").starts_with(&format!("{deployment}-"))
+            && (response.echo("path"), response.echo("query"))
+                == (path.to_owned(), query.to_owned());
+        wait::seen(is_right, format!("{} {}", response.status, response.text()))
+    });
+}
+
 /// Applies a file that no current API server takes: the complaint names what is wrong, and nothing is created.
 fn is_refused(cluster: &Cluster, file: &str, named: &str) {
     let kubectl = cluster.kubectl();
@@ -133,6 +151,18 @@ fn seed_001_default_backend_hosts_and_paths() {
     kubectl.apply_seed("default", "001/example-ingress.yaml");
     until_answered_by(&cluster, "hello-world.example", "/", "web");
     until_answered_by(&cluster, "other.example", "/", "be-default");
+
+    // "/sub-path to /app-path", as the document says that paths are rewritten, with a regular expression.
+    kubectl.apply_seed("default", "001/rewrite-ingress.yaml");
+    for (asked, path) in [
+        ("/sub-path/x/y?a=b", "/app-path/x/y"),
+        ("/Sub-Path?a=b", "/app-path/"),
+    ] {
+        until_asked_for(&cluster, "hello-world.example", asked, ("web", path, "a=b"));
+    }
+    until_answered_by(&cluster, "hello-world.example", "/sub-pathology", "web");
+    let response = cluster.get("hello-world.example", "/sub-pathology");
+    assert_eq!(response.echo("path"), "/sub-pathology");
 }
 
 #[test]
@@ -220,6 +250,21 @@ fn seed_003_paths_and_a_node_port_service() {
     kubectl.apply_seed("default", "003/ingress.yaml");
     until_answered_by(&cluster, "192.168.1.101", "/", "in-hname-pod");
     until_answered_by(&cluster, "192.168.1.101", "/ip", "in-ip-pod");
+
+    // With the annotation of the document: what the pods of /ip are asked for is the target, "/". The target of / is / itself.
+    kubectl.apply_seed("default", "003/ingress-rewrite.yaml");
+    until_asked_for(
+        &cluster,
+        "192.168.1.101",
+        "/ip/a?b=c",
+        ("in-ip-pod", "/", "b=c"),
+    );
+    until_asked_for(
+        &cluster,
+        "192.168.1.101",
+        "/other?b=c",
+        ("in-hname-pod", "/other", "b=c"),
+    );
 
     let services = kubectl.ok("get services");
     assert!(services.contains("80:30000/TCP"), "{services}");

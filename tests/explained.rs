@@ -45,15 +45,32 @@ const HOSTS: [&str; 7] = [
     "example",
     "Bad Host",
 ];
-const PATHS: [&str; 9] = [
-    "/", "/a", "/a/", "/a/b", "/A", "/a%20b", "/a.b", "", "relative",
+const PATHS: [&str; 15] = [
+    "/",
+    "/a",
+    "/a/",
+    "/a/b",
+    "/A",
+    "/a%20b",
+    "/a.b",
+    "",
+    "relative",
+    "/a(/|$)(.*)",
+    "/a/(.)(.*)",
+    "/(a|b)/?(.*)",
+    "/A(.+)|/b",
+    "/(.*)",
+    "/(a",
 ];
 const PATH_TYPES: [&str; 3] = ["Exact", "Prefix", "ImplementationSpecific"];
-const ANNOTATIONS: [(&str, &str); 6] = [
+const ANNOTATIONS: [(&str, &str); 9] = [
     ("proxy-body-size", "1m"),
     ("proxy-read-timeout", "soon"),
     ("auth-url", "http://login.example/"),
     ("rewrite-target", "/"),
+    ("rewrite-target", "/x/$2?y=$1"),
+    ("rewrite-target", "/.$1$2./"),
+    ("use-regex", "true"),
     ("ssl-redirect", "false"),
     ("force-ssl-redirect", "true"),
 ];
@@ -79,7 +96,7 @@ const ASKED_PATHS: [&str; 16] = [
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// The endpoint at this address answered.
+    /// The endpoint at this address answered, and was asked for this.
     Served(String),
     /// The tier answered: status and reason.
     Answered(String),
@@ -141,7 +158,7 @@ fn ingress(rng: &mut SmallRng, number: u32) -> Value {
         spec["tls"] = json!([tls]);
     }
     let mut annotations = json!({});
-    if rng.random_bool(0.3) {
+    if rng.random_bool(0.5) {
         let (name, value) = one_of(rng, &ANNOTATIONS);
         annotations[format!("nginx.ingress.kubernetes.io/{name}")] = json!(value);
     }
@@ -151,19 +168,20 @@ fn ingress(rng: &mut SmallRng, number: u32) -> Value {
         "spec": spec})
 }
 
-/// An endpoint that answers every request with its own address.
+/// An endpoint that answers every request with its own address and what it was asked for.
 async fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     spawn_local(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             spawn_local(async move {
-                let text = address.to_string();
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
-                    text.len()
-                );
-                while head(&mut stream).await.is_some() {
+                while let Some(head) = head(&mut stream).await {
+                    let target = head.split(' ').nth(1).expect("a target");
+                    let text = format!("{address} {target}");
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+                        text.len()
+                    );
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
@@ -213,21 +231,27 @@ async fn served(worker: SocketAddr, host: &str, path: &str) -> Fate {
     }
 }
 
-/// What `explain` says of a request.
-fn explained(answer: &Value) -> Fate {
+/// What `explain` says of a request for a path.
+fn explained(answer: &Value, path: &str) -> Fate {
     match answer["answer"].as_str() {
         Some(own) if own.starts_with("308 https_redirect: ") => {
             Fate::Sent(own["308 https_redirect: ".len()..].to_owned())
         }
         // Status and reason, and then in words.
         Some(own) => Fate::Answered(own.split(':').next().unwrap_or_default().to_owned()),
-        None => Fate::Served(
-            answer["endpoints"][0]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        ),
+        None => {
+            let endpoint = answer["endpoints"][0].as_str().unwrap_or_default();
+            let target = answer["rewritten"].as_str().unwrap_or(path);
+            Fate::Served(format!("{endpoint} {target}"))
+        }
     }
+}
+
+/// The certificate of one tenant, which may be the tier's default as well.
+fn secret(pair: &tls::Pair) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"namespace": TENANTS[0], "name": "pair"},
+        "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key}})
 }
 
 /// A worker: where it serves plain HTTP, what it serves, and what keeps it.
@@ -260,15 +284,11 @@ async fn compare() {
         ssl_redirect: true,
         ..Scope::default()
     };
-    let (mut fates, mut closed, mut sent) = ([0; 2], 0, 0);
+    let (mut fates, mut closed, mut sent, mut matched, mut rewritten) = ([0; 2], 0, 0, 0, 0);
     for seed in 0..SETS {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut objects = objects(&mut rng, &endpoints);
-        objects.push(
-            json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"namespace": TENANTS[0], "name": "pair"},
-            "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key}}),
-        );
+        objects.push(secret(&pair));
         let default = ObjectName::new(TENANTS[0], "pair");
         scope.default_certificate = Some(default).filter(|_| rng.random_bool(0.5));
         let text: Vec<String> = objects.iter().map(Value::to_string).collect();
@@ -292,7 +312,7 @@ async fn compare() {
         for (position, (host, path)) in asked.into_iter().enumerate() {
             let (served, said) = (
                 served(address, host, path).await,
-                explained(&shown["requests"][position]),
+                explained(&shown["requests"][position], path),
             );
             assert_eq!(
                 served,
@@ -302,10 +322,17 @@ async fn compare() {
             );
             fates[usize::from(matches!(served, Fate::Served(_)))] += 1;
             sent += usize::from(matches!(served, Fate::Sent(_)));
+            let answer = &shown["requests"][position];
+            matched += usize::from(answer["expression"].is_string());
+            rewritten += usize::from(answer["rewritten"].is_string());
             closed += usize::from(served == Fate::Answered("503 route_closed".to_owned()));
         }
     }
     let [answered, served] = fates;
+    assert!(
+        matched > 300 && rewritten > 150,
+        "expressions: {matched}, {rewritten}"
+    );
     assert!(sent > 300, "some are sent to https: {sent}");
     assert!(closed > 100, "some Ingresses are closed: {closed}");
     assert!(

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest,
+};
 use proptest::sample::select;
 use serde_json::{Value, json};
-use tiergate_control_plane::explain::{Documents, explain};
+use tiergate_control_plane::explain::{Documents, explain, table};
 use tiergate_control_plane::scope::{Scope, Secrets};
+use tiergate_data_plane::lookup;
 use tiergate_data_plane::net::Families;
+use tiergate_data_plane::table::Table;
 
 const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -187,6 +191,65 @@ proptest! {
         if let Ok(documents) = Documents::parse(&text(&objects), "default") {
             let _ = explain(&documents, &scope(), &[]);
         }
+    }
+}
+
+/// An Ingress for `h.example` whose paths are expressions, to the Service `web` of its namespace.
+fn of_expressions(tenant: &str, second: u32, paths: &[(&str, &str)]) -> Value {
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let path =
+        |(kind, path): &(&str, &str)| json!({"path": path, "pathType": kind, "backend": backend});
+    let paths: Vec<Value> = paths.iter().map(path).collect();
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"namespace": tenant, "name": "web", "creationTimestamp": format!("2026-01-01T00:00:0{second}Z"),
+            "annotations": {"nginx.ingress.kubernetes.io/use-regex": "true"}},
+        "spec": {"ingressClassName": "ours", "rules": [{"host": "h.example", "http": {"paths": paths}}]}})
+}
+
+fn table_of(objects: &[Value]) -> Table {
+    let documents = Documents::parse(&text(objects), "default").expect("well-formed objects");
+    table(&documents, &scope())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+
+    /// Whatever another namespace writes: it gets requests of an older one only by naming, sign by sign, more of their path.
+    #[test]
+    fn no_expression_takes_what_another_namespace_has(
+        texts in vec("/(app|APP|api|a|b)?(/|\\(/\\|\\$\\)|\\(\\.\\*\\)|\\.\\*|\\||\\(\\.\\*\\)\\|/|\\?|\\*|\\[a-z/\\]\\+|x){0,4}(\\(\\.\\*\\)){0,4}", 1..4),
+        asked in "/(app|APP|api|aPi|appx|a|b|x)?(/(app|api|a|b|x)){0,2}/?",
+    ) {
+        const OLDER: [(&str, &str); 4] = [
+            ("Prefix", "/"),
+            ("Prefix", "/app"),
+            ("Exact", "/app/x"),
+            ("ImplementationSpecific", "/api(/|$)(.*)"),
+        ];
+        // As rules are compared with it.
+        let asked = asked.replace("//", "/");
+        let older = of_expressions(TENANTS[0], 0, &OLDER);
+        let paths: Vec<(&str, &str)> = texts.iter().map(|text| ("ImplementationSpecific", &**text)).collect();
+        let younger = of_expressions(TENANTS[1], 1, &paths);
+        let (alone, both) = (table_of(std::slice::from_ref(&older)), table_of(&[older.clone(), younger]));
+        let url: http::Uri = format!("http://h.example{asked}").parse().expect("a URL");
+        let found = |table: &Table| {
+            let id = lookup::route(table, &url).expect("a path that is served").expect("a root");
+            let tenant = table.route(id).owner.tenant.to_string();
+            (tenant, lookup::expression(table, &url).map(str::to_owned))
+        };
+        let (before, after) = (found(&alone), found(&both));
+        if after.0 == before.0 {
+            prop_assert_eq!(before, after);
+            return Ok(());
+        }
+        let hosts = both.hosts();
+        let expressions = hosts.get("h.example").expect("the host").expressions();
+        let mut own = expressions.filter(|(one, _)| Some(one.text()) == after.1.as_deref());
+        let beginning = own.next().expect("it is an expression").0.beginning().to_owned();
+        let of_older = ["/app", "/api"].into_iter().find(|path| asked == *path || asked.starts_with(&format!("{path}/")));
+        prop_assert!(asked != "/app/x" && asked.starts_with(&beginning));
+        prop_assert!(beginning.len() > of_older.unwrap_or("").len(), "{:?} has {}", after, asked);
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! In: a [`Model`]. Out: a [`Table`], the same one for equal models.
 
+use std::sync::Arc;
+
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::{
     Backend, BackendId, BackendName, RouteOwner, Table, TableBuilder,
 };
 
+use crate::model::path::PathKind;
 use crate::model::{Model, RouteKey, TenantModel, backend};
 
 /// Makes the table.
@@ -44,7 +47,7 @@ pub(crate) fn add(model: &Model, builder: &mut TableBuilder) {
     builder.default_backend(default);
 }
 
-fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut TableBuilder) {
+fn add_routes(tenant: &Arc<str>, model: &TenantModel, builder: &mut TableBuilder) {
     for (RouteKey { host, path }, target) in &model.routes {
         let Some(backend) = model.backends.get(&target.backend) else {
             continue;
@@ -57,7 +60,12 @@ fn add_routes(tenant: &std::sync::Arc<str>, model: &TenantModel, builder: &mut T
         let route = builder.route_of_path(owner, backend, target.of_path.clone());
         builder.policy(route, model.policies.get(&target.ingress).cloned());
         let holder = match path {
-            Some(path) => builder.path(host, path.kind(), path.path(), route),
+            Some(path) => match path.kind() {
+                PathKind::Literal(kind) => builder.path(host, *kind, path.path(), route),
+                PathKind::Expression(expression) => {
+                    builder.expression(host, Arc::clone(expression), route)
+                }
+            },
             None => builder.default(host, route),
         };
         debug_assert!(holder.is_none(), "no two tenants hold one path");

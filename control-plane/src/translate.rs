@@ -89,7 +89,7 @@ fn part<'a>(
     let default_redirect = OfPaths::default().redirect(scope.ssl_redirect);
     for our in &ingresses {
         let (policy, of_paths) = annotation::policy(our, &guarded, &mut conditions);
-        ingress::translate(our, &mut claims, &mut services, &mut conditions);
+        ingress::translate(our, &of_paths, &mut claims, &mut services, &mut conditions);
         if policy.as_ref().is_some_and(|policy| policy.is_closed) {
             ingress::close(our, &mut claims, &mut services);
         }

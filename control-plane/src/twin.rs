@@ -99,6 +99,10 @@ struct PolicyTwin {
 struct PathPolicyTwin {
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewrite_target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded_prefix: Option<String>,
 }
 
 /// The objects as they are read, and what the API server does not give at present.
@@ -199,13 +203,18 @@ impl PathPolicyTwin {
         if *policy == PathPolicy::default() {
             return None;
         }
-        let PathPolicy { redirect } = policy;
+        let PathPolicy { redirect, rewrite } = policy;
+        let rewrite = rewrite.as_ref();
+        let prefix = rewrite.and_then(|rewrite| rewrite.prefix.as_ref());
+        let prefix = prefix.map(|prefix| String::from_utf8_lossy(prefix.value().as_bytes()));
         Some(Self {
             redirect: match redirect {
                 Redirect::Never => None,
                 Redirect::WhereServed => Some("toHttpsWhereServed"),
                 Redirect::Always => Some("toHttps"),
             },
+            rewrite_target: rewrite.map(|rewrite| rewrite.target.text().to_owned()),
+            forwarded_prefix: prefix.map(|prefix| prefix.into_owned()),
         })
     }
 }

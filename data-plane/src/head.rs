@@ -5,7 +5,7 @@
 //! leaves to its user is checked here.
 //!
 //! In the order of use: `present` (which of the fields below are there at all), `admit` (what we do not serve), `host` (the one host a request is for), `path` (what is
-//! compared with rules), `secure` (http or https), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`, `trailers` (of both
+//! compared with rules), `secure` (http or https), `rewrite` (the path for the endpoint), `via` (loops), `hop` (fields of one connection), `forwarded` (who the client is), `response`, `trailers` (of both
 //! directions); `size` measures, `fields` keeps a head for a second try.
 
 pub(crate) mod admit;
@@ -16,6 +16,7 @@ pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod present;
 pub(crate) mod response;
+pub(crate) mod rewrite;
 pub(crate) mod secure;
 pub(crate) mod size;
 pub(crate) mod trailers;

@@ -8,6 +8,7 @@ use http::{HeaderValue, Uri};
 
 use crate::error::ProxyError;
 use crate::head::path::for_matching;
+use crate::head::rewrite;
 use crate::head::secure::{self, Scheme};
 use crate::host::HostName;
 use crate::table::{Certificate, RouteId, Table};
@@ -28,6 +29,26 @@ pub fn route(table: &Table, url: &Uri) -> Result<Option<RouteId>, ProxyError> {
         host.as_deref(),
         &for_matching(url.path())?,
     ))
+}
+
+/// The expression that a request to this URL has been matched by. None: its rule is none.
+#[must_use]
+pub fn expression<'t>(table: &'t Table, url: &Uri) -> Option<&'t str> {
+    let host = url.authority()?.as_str();
+    let host = HostName::comparable(host).ok()?;
+    let path = for_matching(url.path()).ok()?;
+    let found = route::expression(table, Some(&host), &path)?;
+    Some(found.text())
+}
+
+/// The path, with its query, that an endpoint gets for this URL in place of it. None: it gets what the client sent.
+///
+/// # Errors
+/// When it would be none.
+pub fn rewritten(table: &Table, route: RouteId, url: &Uri) -> Result<Option<String>, ProxyError> {
+    let rewrite = table.route(route).of_path.rewrite.as_ref();
+    let rewritten = rewrite.map(|rewrite| rewrite::target(url, rewrite));
+    Ok(rewritten.transpose()?.map(|target| target.to_string()))
 }
 
 /// Where a client is sent that asks for this URL by http, where https is served and nothing stands in front of us.

@@ -36,7 +36,7 @@ use crate::error::ProxyError;
 use crate::head::present::Present;
 use crate::head::response::{self, Finish};
 use crate::head::secure::{self, Scheme};
-use crate::head::{admit, forwarded, hop, host, path, unrouted, via};
+use crate::head::{admit, forwarded, hop, host, path, rewrite, unrouted, via};
 use crate::http::Session;
 use crate::http::tunnel::Tunnel;
 use crate::net::Net;
@@ -161,6 +161,9 @@ async fn forward<N: Net>(
         account.busy().now(),
     );
     let mut sender = send::Sender::new(&session.context, policy, choice, &prepared, upload);
+    if let Some(to) = &of_path.rewrite {
+        rewrite::apply(parts, to)?;
+    }
     let (response, lease) = sender.send(parts, &mut body, account).await?;
     Ok(Answer {
         response,

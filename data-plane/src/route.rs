@@ -6,10 +6,11 @@
 //!
 //! Precedence: an exact host, else the wildcard of one label, else the rules without a host; never a second of them, so
 //! a host that somebody named cannot fall to another tenant's catch-all. Inside: the exact path, the longest prefix by
-//! path elements, the host's own default backend, and then the tier's.
+//! path elements, the host's own default backend, and then the tier's. A regular expression stands before the prefix at which it
+//! begins (`table/expression.rs`).
 
 use crate::host::parent_of;
-use crate::table::{HostPaths, RouteId, Table};
+use crate::table::{Expression, HostPaths, RouteId, Table};
 
 /// The route for `host` and `path`. No host: HTTP/1.0 without the field, which meets only rules without a host.
 pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<RouteId> {
@@ -17,6 +18,18 @@ pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<Rou
     let host_paths = host_paths.unwrap_or(table.any());
     let found = host_paths.find(table.hash_key(), path);
     found.or(table.default_backend())
+}
+
+/// The expression that has `path`, where no other rule has it.
+pub(crate) fn expression<'t>(
+    table: &'t Table,
+    host: Option<&str>,
+    path: &str,
+) -> Option<&'t Expression> {
+    let host_paths = host.and_then(|host| named(table, host));
+    let host_paths = host_paths.unwrap_or(table.any());
+    let found = host_paths.expression(table.hash_key(), path);
+    found.map(|(expression, _)| &**expression)
 }
 
 /// How many bytes of `path` the path of its rule has: none for the root, and for what matches nothing else.

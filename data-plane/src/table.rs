@@ -13,20 +13,24 @@ use std::sync::Arc;
 mod balancing;
 mod builder;
 mod certificate;
+mod expression;
 mod hosts;
 mod path_policy;
 mod paths;
 mod policy;
+mod rewrite;
 pub(crate) mod shards;
 pub(crate) mod slots;
 
 pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
 pub use certificate::Certificate;
+pub use expression::{Expression, InvalidExpression};
 pub use hosts::Hosts;
 pub use path_policy::{PathPolicy, Redirect};
 pub use paths::HostPaths;
 pub use policy::Policy;
+pub use rewrite::{InvalidTarget, Prefix, Rewrite, Target};
 pub use shards::HashKey;
 use slots::Slots;
 
@@ -227,6 +231,13 @@ impl Table {
         (&route.owner, backend, &route.of_path)
     }
 
+    fn named_expressions<'t>(&'t self, paths: &'t HostPaths) -> Vec<(&'t str, Named<'t>)> {
+        let expressions = paths.expressions();
+        expressions
+            .map(|(expression, id)| (expression.text(), self.named(id)))
+            .collect()
+    }
+
     fn named_paths<'t>(
         &'t self,
         paths: &HostPaths,
@@ -265,6 +276,7 @@ impl PartialEq for Table {
         };
         let is_same = |one: &Arc<HostPaths>, another: &Arc<HostPaths>| {
             self.named_paths(one) == other.named_paths(another)
+                && self.named_expressions(one) == other.named_expressions(another)
         };
         self.hosts.is_same(&other.hosts, is_same)
             && self.wildcards.is_same(&other.wildcards, is_same)

@@ -16,10 +16,16 @@ pub(super) struct Answer {
     certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<String>,
+    /// The regular expression that the path of the rule is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expression: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     endpoints: Vec<String>,
+    /// What the endpoint is asked for in place of the URL's path and query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewritten: Option<String>,
     /// Our own answer, when the request goes nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
@@ -62,12 +68,18 @@ pub(super) fn answer(table: &Table, url: &str) -> Answer {
             answer.backend = Some(backend.name.to_string());
             let endpoints = backend.endpoints.iter();
             answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
+            answer.expression = lookup::expression(table, &uri).map(str::to_owned);
             if route.policy.as_ref().is_some_and(|policy| policy.is_closed) {
                 answer.answer = Some(own_answer(&ProxyError::RouteClosed));
             } else if let Some(location) = lookup::redirect(table, id, &uri) {
                 answer.answer = Some(format!("308 https_redirect: {location}"));
-            } else if answer.endpoints.is_empty() {
-                answer.answer = Some(own_answer(&ProxyError::NoEndpoints));
+            } else {
+                let is_empty = answer.endpoints.is_empty();
+                match lookup::rewritten(table, id, &uri) {
+                    Err(error) => answer.answer = Some(own_answer(&error)),
+                    Ok(_) if is_empty => answer.answer = Some(own_answer(&ProxyError::NoEndpoints)),
+                    Ok(rewritten) => answer.rewritten = rewritten,
+                }
             }
         }
         Ok(None) => answer.answer = Some(own_answer(&ProxyError::NoRoute)),

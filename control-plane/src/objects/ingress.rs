@@ -20,7 +20,7 @@ pub const OWN_PREFIX: &str = "tiergate.dev/";
 const OWN_WRITTEN: [&str; 1] = ["tiergate.dev/conditions"];
 
 /// The annotations with these prefixes whose values matter; of the others the names are kept, to tell their owner.
-pub(crate) const VALUES_READ: [&str; 22] = [
+pub(crate) const VALUES_READ: [&str; 25] = [
     "affinity",
     "affinity-mode",
     "backend-protocol",
@@ -30,6 +30,7 @@ pub(crate) const VALUES_READ: [&str; 22] = [
     "proxy-connect-timeout",
     "proxy-read-timeout",
     "proxy-send-timeout",
+    "rewrite-target",
     "session-cookie-change-on-failure",
     "session-cookie-domain",
     "session-cookie-expires",
@@ -43,6 +44,8 @@ pub(crate) const VALUES_READ: [&str; 22] = [
     "tiergate.dev/delegates",
     "tiergate.dev/load-balance",
     "upstream-hash-by",
+    "use-regex",
+    "x-forwarded-prefix",
 ];
 
 /// Bytes of an annotation's value that are read. Of a longer one so much is kept that it is seen to be too long.

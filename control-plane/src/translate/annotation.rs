@@ -21,6 +21,7 @@ use super::condition::{Condition, Reason};
 use crate::model::tenant::Tenant;
 use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
 pub use balancing::{BALANCING, Balancing};
+pub(super) use of_paths::reads_expressions;
 pub use of_paths::{OF_PATHS, OfPaths};
 
 /// The longest time that an annotation may ask for: a day, as settings may.
@@ -167,7 +168,8 @@ pub(super) fn policy(
         );
         conditions.push(our.condition("spec.rules", Reason::GuardUnsupported, message));
     }
-    let of_paths = told.of_paths;
+    let mut of_paths = told.of_paths;
+    of_paths.reads_expressions = reads_expressions(&our.ingress.annotations);
     ((policy != Policy::default()).then_some(policy), of_paths)
 }
 

@@ -7,12 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tiergate_data_plane::host::HostPattern;
-use tiergate_data_plane::table::{Certificate, Policy, Redirect};
+use tiergate_data_plane::table::{Certificate, Expression, Policy, Redirect};
 
 use super::OurIngress;
 use super::annotation::OfPaths;
+use super::condition::Reason;
+use crate::model::path::PathPattern;
 use crate::model::tenant::Tenant;
 use crate::model::{RouteKey, RouteTarget};
+
+/// Regular expressions of one namespace for one host: each request there may be read by all of them.
+const EXPRESSIONS_MAX: usize = 100;
 
 /// Everything that is held.
 #[derive(Debug, Default)]
@@ -23,6 +28,9 @@ pub(super) struct Claims {
     pub(super) routes: BTreeMap<RouteKey, (Tenant, RouteTarget)>,
     /// What Ingresses ask for beside; not of those that ask for nothing.
     pub(super) policies: BTreeMap<(Tenant, Arc<str>), Arc<Policy>>,
+    /// How many regular expressions each namespace has for a host, and which of them was the first to have one below a path.
+    expressions: BTreeMap<(HostPattern, Tenant), usize>,
+    beginnings: BTreeMap<(HostPattern, Box<str>), Tenant>,
     /// Whether Ingresses send requests by http to https, where that is not the tier's default.
     pub(super) redirects: BTreeMap<(Tenant, Arc<str>), Redirect>,
     /// Who says in `spec.tls` that a host is served by https.
@@ -124,6 +132,42 @@ impl Claims {
             }
             Entry::Occupied(holder) => Err(holder.get().clone()),
         }
+    }
+
+    /// Claims what an expression begins with: it would be asked before the prefix there, so that one of another namespace keeps it away.
+    pub(super) fn expression(
+        &mut self,
+        host: &HostPattern,
+        tenant: &Tenant,
+        expression: &Expression,
+    ) -> Result<(), (Reason, String)> {
+        let prefix = RouteKey {
+            host: host.clone(),
+            path: Some(PathPattern::beginning_of(expression)),
+        };
+        let of_prefix = self.routes.get(&prefix).map(|(tenant, _)| tenant);
+        let beginning = (host.clone(), expression.beginning().into());
+        let holder = self.beginnings.get(&beginning).or(of_prefix);
+        if holder.is_some_and(|holder| holder != tenant) {
+            let message = format!(
+                "would have paths below {}/, which an Ingress of another namespace has, which is older or comes first by name; an \
+                 expression begins further down when what comes before its first sign ends with a slash, or with (/|$) behind it",
+                expression.beginning()
+            );
+            return Err((Reason::PathConflict, message));
+        }
+        let count = self.expressions.entry((host.clone(), tenant.clone()));
+        let count = count.or_default();
+        if *count >= EXPRESSIONS_MAX {
+            let message = format!(
+                "is left out: the namespace has {EXPRESSIONS_MAX} regular expressions for the host already"
+            );
+            return Err((Reason::TooManyExpressions, message));
+        }
+        *count += 1;
+        let holder = self.beginnings.entry(beginning);
+        holder.or_insert_with(|| tenant.clone());
+        Ok(())
     }
 
     /// Claims the certificate of a host. A tenant may not give one to a host that only others have named so far. It may give a second

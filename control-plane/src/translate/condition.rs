@@ -62,6 +62,8 @@ pub enum Reason {
     InvalidBackend,
     /// A slice holds an address or a port that cannot be connected to.
     InvalidEndpoint,
+    /// A path is no regular expression that is served.
+    InvalidExpression,
     /// A host is no DNS name.
     InvalidHost,
     /// A namespace is no DNS label.
@@ -84,6 +86,8 @@ pub enum Reason {
     ServicePortNotFound,
     /// The Service is of a type that has no endpoints.
     ServiceTypeUnsupported,
+    /// A namespace has more regular expressions for a host than are served.
+    TooManyExpressions,
     /// A namespace names more Secrets than are read for one.
     TooManySecrets,
 }
@@ -92,7 +96,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::AnnotationInvalid,
         Self::AnnotationUnsupported,
         Self::AppProtocolUnsupported,
@@ -108,6 +112,7 @@ impl Reason {
         Self::GuardUnsupported,
         Self::InvalidBackend,
         Self::InvalidEndpoint,
+        Self::InvalidExpression,
         Self::InvalidHost,
         Self::InvalidNamespace,
         Self::InvalidPath,
@@ -119,6 +124,7 @@ impl Reason {
         Self::ServiceNotFound,
         Self::ServicePortNotFound,
         Self::ServiceTypeUnsupported,
+        Self::TooManyExpressions,
         Self::TooManySecrets,
     ];
 
@@ -141,6 +147,7 @@ impl Reason {
             Self::GuardUnsupported => "GuardUnsupported",
             Self::InvalidBackend => "InvalidBackend",
             Self::InvalidEndpoint => "InvalidEndpoint",
+            Self::InvalidExpression => "InvalidExpression",
             Self::InvalidHost => "InvalidHost",
             Self::InvalidNamespace => "InvalidNamespace",
             Self::InvalidPath => "InvalidPath",
@@ -152,6 +159,7 @@ impl Reason {
             Self::ServiceNotFound => "ServiceNotFound",
             Self::ServicePortNotFound => "ServicePortNotFound",
             Self::ServiceTypeUnsupported => "ServiceTypeUnsupported",
+            Self::TooManyExpressions => "TooManyExpressions",
             Self::TooManySecrets => "TooManySecrets",
         }
     }
@@ -187,6 +195,9 @@ impl Reason {
             Self::InvalidEndpoint => {
                 "A slice holds an address or a port that cannot be connected to."
             }
+            Self::InvalidExpression => {
+                "A path is no regular expression that is served: it is broken, too large, or looks around."
+            }
             Self::InvalidHost => "A host is no DNS name.",
             Self::InvalidNamespace => "A namespace is no DNS label.",
             Self::InvalidPath => "A path or its type is wrong.",
@@ -201,6 +212,9 @@ impl Reason {
             Self::ServicePortNotFound => "The Service has no such port.",
             Self::ServiceTypeUnsupported => {
                 "The Service is of a type that has no endpoints, or not without a setting."
+            }
+            Self::TooManyExpressions => {
+                "A namespace has more regular expressions for a host than are served."
             }
             Self::TooManySecrets => "A namespace names more Secrets than are read for one.",
         }

@@ -7,16 +7,18 @@ use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::{BackendName, PathPolicy};
 
 use super::OurIngress;
+use super::annotation::OfPaths;
 use super::claim::Claims;
 use super::condition::{Condition, Reason};
 use super::service::Services;
 use crate::model::host;
-use crate::model::path::{InvalidPath, PathPattern};
+use crate::model::path::{InvalidPath, PathKind, PathPattern};
 use crate::model::{RouteKey, RouteTarget};
 
 /// Claims everything that the Ingress asks for.
 pub(super) fn translate(
     our: &OurIngress<'_>,
+    of_paths: &OfPaths,
     claims: &mut Claims,
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,
@@ -39,7 +41,8 @@ pub(super) fn translate(
         let paths = rule.http.iter().flat_map(|http| &http.paths);
         for (position, path) in paths.enumerate() {
             let field = format!("{field}.http.paths[{position}]");
-            claim_path(our, &host, path, &field, claims, services, conditions);
+            let asked = (path, of_paths);
+            claim_path(our, &host, asked, &field, claims, services, conditions);
         }
     }
     if let Some(backend) = &our.ingress.spec.default_backend {
@@ -123,30 +126,39 @@ pub(super) fn hosts(our: &OurIngress<'_>) -> Vec<HostPattern> {
 fn claim_path(
     our: &OurIngress<'_>,
     host: &HostPattern,
-    path: &HTTPIngressPath,
+    (path, of_paths): (&HTTPIngressPath, &OfPaths),
     field: &str,
     claims: &mut Claims,
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,
 ) {
     let text = path.path.as_deref().unwrap_or_default();
-    let pattern = match PathPattern::try_from((&*path.path_type, text)) {
+    let backend_field = format!("{field}.backend");
+    let pattern = if of_paths.reads_expressions {
+        PathPattern::expression(&path.path_type, text)
+    } else {
+        PathPattern::try_from((&*path.path_type, text))
+    };
+    let pattern = match pattern {
         Ok(pattern) => pattern,
         Err(error) => {
-            let message = format!("the path is left out: {error}");
-            let part = match error {
-                InvalidPath::Type(_) => "pathType",
-                InvalidPath::Relative(_)
-                | InvalidPath::Refused { .. }
-                | InvalidPath::Unmatchable { .. }
-                | InvalidPath::TooLong => "path",
-            };
-            conditions.push(our.condition(format!("{field}.{part}"), Reason::InvalidPath, message));
+            if of_paths.reads_expressions {
+                // Whoever asks what an Ingress names need not compile its expressions: it names all of its Services.
+                target(our, &path.backend, &backend_field, services, conditions);
+            }
+            conditions.push(left_out(our, field, &error));
             return;
         }
     };
-    let backend_field = format!("{field}.backend");
-    let target = target(our, &path.backend, &backend_field, services, conditions);
+    let mut target = target(our, &path.backend, &backend_field, services, conditions);
+    target.of_path.rewrite = of_paths.rewrite(text, &pattern);
+    if let PathKind::Expression(expression) = pattern.kind()
+        && let Err((reason, message)) = claims.expression(host, &our.tenant, expression)
+    {
+        let message = format!("{pattern} of host {host} {message}");
+        conditions.push(our.condition(format!("{field}.path"), reason, message));
+        return;
+    }
     let shown = format!("{pattern} of host {host}");
     let key = RouteKey {
         host: host.clone(),
@@ -165,6 +177,19 @@ fn claim_path(
         (Reason::PathConflict, message)
     };
     conditions.push(our.condition(format!("{field}.path"), reason, message));
+}
+
+fn left_out(our: &OurIngress<'_>, field: &str, error: &InvalidPath) -> Condition {
+    let message = format!("the path is left out: {error}");
+    let (part, reason) = match error {
+        InvalidPath::Type(_) => ("pathType", Reason::InvalidPath),
+        InvalidPath::Expression { .. } => ("path", Reason::InvalidExpression),
+        InvalidPath::Relative(_)
+        | InvalidPath::Refused { .. }
+        | InvalidPath::Unmatchable { .. }
+        | InvalidPath::TooLong => ("path", Reason::InvalidPath),
+    };
+    our.condition(format!("{field}.{part}"), reason, message)
 }
 
 /// The default backend gets what the Ingress leaves over of its hosts, and the hosts that no rule names.

@@ -30,7 +30,17 @@ const HOSTS: [&str; 7] = [
     "*",
     "A.b",
 ];
-const PATHS: [&str; 6] = ["/", "/p", "/p/", "/p/q", "p", "/a b"];
+const PATHS: [&str; 9] = [
+    "/",
+    "/p",
+    "/p/",
+    "/p/q",
+    "p",
+    "/a b",
+    "/p(/|$)(.*)",
+    "/(.*)",
+    "/(p",
+];
 const PATH_TYPES: [&str; 4] = ["Exact", "Prefix", "ImplementationSpecific", "Other"];
 const PORT_NAMES: [&str; 3] = ["http", "admin", ""];
 const ADDRESSES: [&str; 5] = ["10.0.0.1", "10.0.0.2", "fd00::1", "0.0.0.0", "nonsense"];
@@ -89,13 +99,21 @@ fn ingress() -> impl Strategy<Value = Content> {
         option::weighted(0.3, backend()),
         option::of(vec(rule(), 0..4)),
         option::of(vec(tls, 0..3)),
+        option::of(select(vec![
+            ("use-regex", "true"),
+            ("rewrite-target", "/$2"),
+            ("ssl-redirect", "false"),
+        ])),
     )
         .prop_map(
-            |(created, class, annotation, default_backend, rules, tls)| {
+            |(created, class, annotation, default_backend, rules, tls, annotations)| {
                 Content::Ingress(Arc::new(Ingress {
                     created: created.map(|second| Timestamp::from_second(second).unwrap()),
                     class_annotation: annotation.map(str::to_owned),
-                    annotations: Box::default(),
+                    annotations: annotations
+                        .map(|(name, value)| (name.into(), value.into()))
+                        .into_iter()
+                        .collect(),
                     spec: v1::IngressSpec {
                         ingress_class_name: class.map(str::to_owned),
                         default_backend,
@@ -323,4 +341,28 @@ fn younger_than_all(object: Object) -> Object {
             content,
         },
     }
+}
+
+#[test]
+fn a_namespace_has_so_many_expressions_for_a_host_and_no_more() {
+    let paths: Vec<_> = (0..102)
+        .map(|number| {
+            serde_json::json!({"path": format!("/p{number}/(.*)"), "pathType": "ImplementationSpecific",
+                "backend": {"service": {"name": "one", "port": {"number": 80}}}})
+        })
+        .collect();
+    let ingress: v1::Ingress = serde_json::from_value(serde_json::json!({
+        "metadata": {"namespace": "a", "name": "one", "annotations": {"nginx.ingress.kubernetes.io/use-regex": "true"}},
+        "spec": {"ingressClassName": "tiergate", "rules": [{"host": "x.example", "http": {"paths": paths}}]},
+    }))
+    .unwrap();
+    let mut objects = Objects::default();
+    objects.apply(Change::Apply(Object::from(ingress)));
+    let translation = translate(&objects, &scope());
+    let reasons = translation.conditions.iter();
+    let refused = reasons.filter(|condition| condition.reason == Reason::TooManyExpressions);
+    assert_eq!(refused.count(), 2);
+    let table = compile(&translation.model);
+    let paths = table.hosts().get("x.example").unwrap();
+    assert_eq!(paths.expressions().count(), 100);
 }

@@ -28,8 +28,21 @@ struct HostTwin {
     exact: BTreeMap<String, RouteTwin>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     prefix: BTreeMap<String, RouteTwin>,
+    /// In the order in which they are asked; of several namespaces one after another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    expressions: Vec<ExpressionTwin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default: Option<RouteTwin>,
+}
+
+/// A path that is a regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExpressionTwin {
+    expression: String,
+    below: String,
+    #[serde(flatten)]
+    route: RouteTwin,
 }
 
 /// A route: who asked for it and where it goes.
@@ -98,6 +111,14 @@ impl HostTwin {
     fn new(table: &Table, host: &HostPaths) -> Self {
         let mut twin = Self {
             default: host.default_route().map(|id| RouteTwin::new(table, id)),
+            expressions: host
+                .expressions()
+                .map(|(expression, id)| ExpressionTwin {
+                    expression: expression.text().to_owned(),
+                    below: format!("{}/", expression.beginning()),
+                    route: RouteTwin::new(table, id),
+                })
+                .collect(),
             ..Self::default()
         };
         for ((kind, path), id) in host.in_order() {

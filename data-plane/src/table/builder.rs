@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::slots::Numbers;
 use super::{
-    Backend, BackendId, BackendName, Certificate, Certificates, HashKey, HostPaths, Hosts,
-    PathMatch, PathPolicy, Policy, Route, RouteId, RouteOwner, Table, number,
+    Backend, BackendId, BackendName, Certificate, Certificates, Expression, HashKey, HostPaths,
+    Hosts, PathMatch, PathPolicy, Policy, Route, RouteId, RouteOwner, Table, number,
 };
 use crate::host::HostPattern;
 
@@ -155,6 +155,21 @@ impl TableBuilder {
         self.note(host);
         let key = self.table.hash_key();
         let holder = self.paths_mut(host).insert(key, kind, path, route);
+        self.use_route_unless(holder, route)
+    }
+
+    /// Sends the paths of a host that an expression matches to a route. Returns the route that holds it already, and changes nothing, when the
+    /// tenant of the route has it.
+    pub fn expression(
+        &mut self,
+        host: &HostPattern,
+        expression: Arc<Expression>,
+        route: RouteId,
+    ) -> Option<RouteId> {
+        self.note(host);
+        let tenant = self.table.route(route).owner.tenant.clone();
+        let paths = self.paths_mut(host);
+        let holder = paths.insert_expression(&tenant, expression, route);
         self.use_route_unless(holder, route)
     }
 

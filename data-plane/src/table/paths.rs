@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::expression::{Expression, Expressions};
 use super::shards::HashKey;
 use super::{PathMatch, RouteId};
 
@@ -18,6 +20,8 @@ pub struct HostPaths {
     root: Ends,
     /// For paths that match nothing else: the `defaultBackend` of an Ingress that names this host.
     default: Option<RouteId>,
+    /// Nearly every host has none.
+    expressions: Option<Box<Expressions>>,
     nodes: Vec<Node>,
     /// Positions in `nodes`, by parent and element.
     children: HashTable<u32>,
@@ -71,8 +75,14 @@ impl HostPaths {
         all
     }
 
-    /// The route for a path: the one that is equal, else the longest prefix by elements, else the default of the host.
+    /// The route for a path: the one that is equal, else the longest prefix by elements, else the default of the host. An expression
+    /// stands before the prefix at which it begins.
     pub(crate) fn find(&self, key: HashKey, path: &str) -> Option<RouteId> {
+        if self.expressions.is_some()
+            && let Some((_, route)) = self.expression(key, path)
+        {
+            return Some(route);
+        }
         let mut best = self.default;
         let Some(elements) = elements(path) else {
             return best;
@@ -92,12 +102,38 @@ impl HostPaths {
         self.ends(at).exact.or(best)
     }
 
-    /// How many bytes of a path belong to the rule that [`Self::find`] finds for it.
+    /// The expression that has a path.
+    pub(crate) fn expression(
+        &self,
+        key: HashKey,
+        path: &str,
+    ) -> Option<(&Arc<Expression>, RouteId)> {
+        let expressions = self.expressions.as_ref()?;
+        let (bytes, is_exact) = self.literal(key, path);
+        let found = expressions.find(path, bytes);
+        found.filter(|_| !is_exact)
+    }
+
+    /// All expressions, in the order of tenants and of being asked.
+    pub fn expressions(&self) -> impl Iterator<Item = (&Arc<Expression>, RouteId)> {
+        let expressions = self.expressions.iter();
+        expressions.flat_map(|expressions| expressions.iter())
+    }
+
+    /// How many bytes of a path belong to the rule that [`Self::find`] finds for it: none of an expression, of which nobody can say it.
     pub(crate) fn rule_bytes(&self, key: HashKey, path: &str) -> usize {
+        match self.expression(key, path) {
+            Some(_) => 0,
+            None => self.literal(key, path).0,
+        }
+    }
+
+    /// How many bytes of a path belong to the rule for it that is no expression, and whether that is for this path alone.
+    fn literal(&self, key: HashKey, path: &str) -> (usize, bool) {
         let (mut best, mut bytes, mut at) = (0, 0, ROOT);
         for element in elements(path).into_iter().flatten() {
             let Some(node) = self.child(key, at, element) else {
-                return best;
+                return (best, false);
             };
             at = node;
             bytes += "/".len() + element.len();
@@ -106,10 +142,21 @@ impl HostPaths {
             }
         }
         if self.ends(at).exact.is_some() {
-            bytes
+            (bytes, true)
         } else {
-            best
+            (best, false)
         }
+    }
+
+    /// Sends what an expression matches to a route, unless the tenant has the same one already: then that route.
+    pub(super) fn insert_expression(
+        &mut self,
+        tenant: &Arc<str>,
+        expression: Arc<Expression>,
+        route: RouteId,
+    ) -> Option<RouteId> {
+        let expressions = self.expressions.get_or_insert_default();
+        expressions.insert(tenant, expression, route)
     }
 
     /// Sends a path to a route, unless another has it: then that one. A path that does not begin with `/` meets no request.
@@ -161,6 +208,7 @@ impl HostPaths {
         ends.flat_map(|ends| [ends.exact, ends.prefix])
             .chain([self.default])
             .flatten()
+            .chain(self.expressions().map(|(_, route)| route))
     }
 
     fn child(&self, key: HashKey, parent: u32, element: &str) -> Option<u32> {
@@ -232,6 +280,8 @@ fn hash(key: HashKey, parent: u32, element: &str) -> u64 {
 /// Which paths have which routes: how they were added does not matter.
 impl PartialEq for HostPaths {
     fn eq(&self, other: &Self) -> bool {
-        self.default == other.default && self.in_order() == other.in_order()
+        self.default == other.default
+            && self.expressions == other.expressions
+            && self.in_order() == other.in_order()
     }
 }

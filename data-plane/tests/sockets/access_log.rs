@@ -64,8 +64,11 @@ fn a_request_leaves_one_event_without_its_query() {
         .await;
         let mut builder = TableBuilder::new();
         let id = builder.backend(backend("app", Protocol::Http1, &[endpoint.address]));
-        let redirect = Redirect::Always;
-        let route = builder.route_of_path(owner("web"), id, PathPolicy { redirect });
+        let of_path = PathPolicy {
+            redirect: Redirect::Always,
+            ..PathPolicy::default()
+        };
+        let route = builder.route_of_path(owner("web"), id, of_path);
         let _ = builder.path(&pattern("a.example"), PathMatch::Prefix, "/", route);
         proxy.cell.publish(builder.build());
         get(

@@ -37,6 +37,7 @@ mod redirect;
 mod rest;
 mod retry;
 mod retry_budget;
+mod rewrite;
 mod streaming;
 mod tls;
 mod tls_key_kinds;

@@ -14,12 +14,19 @@ use crate::harness::endpoint::{answering, echo};
 use crate::harness::{Proxy, backend, config, owner, pattern, proxy, run};
 use crate::tls::{Made, handshake, make};
 
+fn of_path(redirect: Redirect) -> PathPolicy {
+    PathPolicy {
+        redirect,
+        ..PathPolicy::default()
+    }
+}
+
 /// What is asked of `a.example`; `b.example` asks for nothing.
 fn table(redirect: Redirect, endpoint: SocketAddr, certificates: &[(&str, Certificate)]) -> Table {
     let mut builder = TableBuilder::new();
     let id = builder.backend(backend("app", Protocol::Http1, &[endpoint]));
     for (host, redirect) in [("a", redirect), ("b", Redirect::Never)] {
-        let route = builder.route_of_path(owner("web"), id, PathPolicy { redirect });
+        let route = builder.route_of_path(owner("web"), id, of_path(redirect));
         let host = pattern(&format!("{host}.example"));
         let _ = builder.path(&host, PathMatch::Prefix, "/", route);
     }

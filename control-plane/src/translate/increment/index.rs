@@ -13,7 +13,7 @@ use crate::model::path::PathPattern;
 use crate::model::tenant::Tenant;
 use crate::objects::ingress::Ingress;
 use crate::scope::ObjectName;
-use crate::translate::service;
+use crate::translate::{annotation, service};
 
 /// Who names what.
 #[derive(Debug, Default)]
@@ -185,6 +185,8 @@ pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
         return names;
     }
     let spec = &ingress.spec;
+    // Such an Ingress names the Services of its broken paths as well.
+    let reads_expressions = annotation::reads_expressions(&ingress.annotations);
     for rule in spec.rules.iter().flatten() {
         let Ok(host) = host::pattern(rule.host.as_deref().unwrap_or_default()) else {
             continue;
@@ -192,7 +194,7 @@ pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
         names.hosts.insert(host);
         for path in rule.http.iter().flat_map(|http| &http.paths) {
             let text = path.path.as_deref().unwrap_or_default();
-            if PathPattern::try_from((&*path.path_type, text)).is_ok() {
+            if reads_expressions || PathPattern::try_from((&*path.path_type, text)).is_ok() {
                 names
                     .backends
                     .insert(service::name(namespace, &path.backend));

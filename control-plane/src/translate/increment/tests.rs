@@ -63,9 +63,18 @@ fn backend() -> impl Strategy<Value = Value> {
 }
 
 fn ingress() -> impl Strategy<Value = Change> {
-    let path = select(vec!["/", "/a", "/a/", "bad"]);
-    let rule = (select(HOSTS.to_vec()), path, backend()).prop_map(|(host, path, backend)| {
-        json!({"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}})
+    let path = select(vec![
+        "/",
+        "/a",
+        "/a/",
+        "bad",
+        "/a(/|$)(.*)",
+        "/a(.*)",
+        "/(.*",
+    ]);
+    let kind = select(vec!["Prefix", "Prefix", "ImplementationSpecific"]);
+    let rule = (select(HOSTS.to_vec()), path, kind, backend()).prop_map(|(host, path, kind, backend)| {
+        json!({"host": host, "http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}})
     });
     let tls = (vec(select(HOSTS.to_vec()), 0..3), select(NAMES.to_vec()))
         .prop_map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret}));
@@ -77,6 +86,9 @@ fn ingress() -> impl Strategy<Value = Change> {
         json!({"nginx.ingress.kubernetes.io/proxy-body-size": "8m"}),
         json!({"nginx.ingress.kubernetes.io/proxy-body-size": "much"}),
         json!({"nginx.ingress.kubernetes.io/auth-url": "http://login"}),
+        json!({"nginx.ingress.kubernetes.io/use-regex": "true"}),
+        json!({"nginx.ingress.kubernetes.io/rewrite-target": "/$2"}),
+        json!({"nginx.ingress.kubernetes.io/rewrite-target": "http://elsewhere"}),
         json!({"nginx.ingress.kubernetes.io/ssl-redirect": "false"}),
         json!({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}),
     ]);

@@ -56,7 +56,11 @@ fn add(
         let holder = match kind {
             0 => builder.path(&host, PathMatch::Exact, PATHS[path], route),
             1 => builder.path(&host, PathMatch::Prefix, PATHS[path], route),
-            _ => builder.default(&host, route),
+            2 => builder.default(&host, route),
+            _ => {
+                let expression = crate::table::Expression::new(PATHS[path], "").unwrap();
+                builder.expression(&host, Arc::new(expression), route)
+            }
         };
         assert!(holder.is_none() || kind == 2);
     }
@@ -78,7 +82,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let path = (0..3usize, 0..PATHS.len());
+    let path = (0..4usize, 0..PATHS.len());
     let paths = prop::collection::btree_map(path, (0..3u8, 0..4u8), 0..4);
     prop_oneof![
         4 => (0..HOSTS.len(), prop::option::weighted(0.8, paths)).prop_map(|(host, paths)| Step::Host(host, paths)),

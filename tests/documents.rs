@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tiergate_control_plane::translate::annotation;
+use tiergate_control_plane::translate::condition::Reason as Condition;
 use tiergate_data_plane::error::{ProxyError, Side};
 use tiergate_tests::repository::{self, File, files};
 
@@ -290,7 +291,28 @@ fn reasons_page() -> String {
             reason.cure
         );
     }
-    page
+    page + &conditions_section()
+}
+
+/// Reasons of conditions: what is wrong with objects, and not with a request.
+fn conditions_section() -> String {
+    let mut section = String::from(
+        "\n# Why an object is not served as it asks\n\
+         \n\
+         The reason stands in the log (`reason`, when it comes and when it goes), in `conditions` of `/debug/model`, in the metric\n\
+         `tiergate_config_conditions{reason}`, and in what `explain` prints, each with the object, the field and a sentence. It costs only\n\
+         what the sentence names: every other rule of the object, and every other object, is served.\n\
+         \n\
+         | reason | what is wrong |\n\
+         | --- | --- |\n",
+    );
+    for reason in Condition::ALL {
+        section += &format!("| `{reason}` | {} |\n", reason.meaning());
+    }
+    section
+        + "\nAn Ingress of a class that nobody serves has no reason: it is not ours. What the API server refuses (a host that is no DNS name, a\n\
+           relative path, a port beyond 65535, annotations of more than 256 KiB) never gets here; it is judged all the same, for documents that\n\
+           `explain` reads. `tests/end_to_end_bad_input.rs` applies bad objects one by one, and asks a good neighbour after each.\n"
 }
 
 /// What `docs/annotations.md` must be.

@@ -116,6 +116,16 @@ fn the_api_server_refuses_what_cannot_be_meant() {
         ),
         ("kind: Ingress\n".to_owned(), "apiVersion"),
         ("not: [yaml\n".to_owned(), "yaml"),
+        (
+            change(
+                "  name: bad\n",
+                &format!(
+                    "  name: bad\n  annotations: {{note: {}}}\n",
+                    "x".repeat(1 << 20)
+                ),
+            ),
+            "metadata.annotations",
+        ),
     ];
     for (yaml, named) in cases {
         let said = kubectl.run_with("apply -f -", &yaml);
@@ -141,6 +151,9 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
     let broken = tls_secret("broken", "no certificate", "no key");
     let (one, two) = (tls::self_signed(&["a"]), tls::self_signed(&["b"]));
     let mixed = tls_secret("mixed", &one.certificate, &two.key);
+    let portless = "apiVersion: v1\nkind: Service\nmetadata: {name: portless}\nspec: {clusterIP: None, selector: {app: web}}\n---";
+    let opaque = tls_secret("opaque", &one.certificate, &one.key);
+    let opaque = opaque.replace("type: kubernetes.io/tls", "type: Opaque");
     let resource = plain("resource", "web").replace(
         "service: {name: web, port: {number: 80}}",
         "resource: {apiGroup: example.test, kind: Bucket, name: b}",
@@ -172,12 +185,24 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
             503,
             "ServicePortNotFound",
         ),
+        (
+            "portless",
+            portless.to_owned() + &plain("portless", "portless"),
+            503,
+            "ServicePortNotFound",
+        ),
         ("resource", resource, 503, "BackendResourceUnsupported"),
         ("broken-regex", expression, 404, "InvalidExpression"),
         // Served by https, with the default certificate.
         (
             "no-secret",
             with_tls("no-secret", "nobody"),
+            308,
+            "SecretNotFound",
+        ),
+        (
+            "wrong-type",
+            opaque + "---" + &with_tls("wrong-type", "opaque"),
             308,
             "SecretNotFound",
         ),
@@ -199,7 +224,11 @@ fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
 /// The same for annotations.
 fn bad_annotations() -> Vec<(&'static str, String, u16, &'static str)> {
     let annotated = |name: &str, annotation: &str, value: &str| {
-        let annotation = format!("nginx.ingress.kubernetes.io/{annotation}: \"{value}\"");
+        let prefix = match annotation.contains('/') {
+            true => "",
+            false => "nginx.ingress.kubernetes.io/",
+        };
+        let annotation = format!("{prefix}{annotation}: \"{value}\"");
         let named = format!("  name: {name}\n");
         let with = format!("{named}  annotations:\n    {annotation}\n");
         let plain = ingress(name, CLASS, &format!("{name}.example.test"), "web");
@@ -220,6 +249,13 @@ fn bad_annotations() -> Vec<(&'static str, String, u16, &'static str)> {
             "misspelt",
             "proxy-bodysize",
             "8m",
+            200,
+            "AnnotationUnsupported",
+        ),
+        (
+            "unheard-of",
+            "tiergate.dev/unheard-of",
+            "please",
             200,
             "AnnotationUnsupported",
         ),
@@ -268,6 +304,38 @@ fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
         );
     }
     kubectl.ok("delete namespace bad-objects --wait=false");
+}
+
+#[test]
+fn an_ingress_of_ten_thousand_rules_costs_no_other_its_own() {
+    const RULES: usize = 10_000;
+    let cluster = cluster();
+    let kubectl = cluster.kubectl();
+    let good = good_neighbour(&cluster, "many-rules");
+    let rules: String = (0..RULES)
+        .map(|number| {
+            // One of them names nobody.
+            let service = if number == 5000 { "nobody" } else { "web" };
+            format!(
+                "  - host: n{number}.x.test\n    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}\n"
+            )
+        })
+        .collect();
+    let large = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: large, namespace: many-rules}}\nspec:\n  ingressClassName: tiergate-cluster\n  rules:\n{rules}"
+    );
+    // `apply` would keep a second copy of it in an annotation, which may not be as long.
+    let said = kubectl.run_with("create -f -", &large);
+    assert!(said.is_good, "{}", said.err);
+    cluster.until_status(&format!("n{}.x.test", RULES - 1), "/", 200);
+    cluster.until_status("n0.x.test", "/", 200);
+    cluster.until_status("n5000.x.test", "/", 503);
+    cluster.until_condition("many-rules", "large", "ServiceNotFound");
+    assert_eq!(cluster.get(&good, "/").status, 200);
+    kubectl.ok("--namespace many-rules delete ingress large");
+    cluster.until_status("n0.x.test", "/", 404);
+    assert_eq!(cluster.get(&good, "/").status, 200);
+    kubectl.ok("delete namespace many-rules --wait=false");
 }
 
 #[test]

@@ -267,3 +267,68 @@ fn pointers(value: &Value, at: &str) -> Vec<String> {
     }
     found
 }
+
+#[test]
+fn of_ten_thousand_rules_only_the_bad_ones_are_left_out() {
+    const RULES: usize = 10_000;
+    let rule = |number: usize| {
+        let (host, path, service) = match number {
+            17 => ("Bad Host".to_owned(), "/", "one"),
+            4711 => (format!("h{number}.example"), "relative", "one"),
+            9999 => (format!("h{number}.example"), "/", "nobody"),
+            _ => (format!("h{number}.example"), "/", "one"),
+        };
+        let backend = json!({"service": {"name": service, "port": {"number": 80}}});
+        json!({"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}})
+    };
+    let rules: Vec<Value> = (0..RULES).map(rule).collect();
+    let note = "x".repeat(1 << 20);
+    let metadata = json!({"name": "large", "namespace": TENANTS[0],
+        "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": note}});
+    let spec = json!({"ingressClassName": "ours", "rules": rules});
+    let (_, ingress) = object(
+        "networking.k8s.io/v1",
+        "Ingress",
+        metadata,
+        json!({"spec": spec}),
+    );
+    let ports = json!({"spec": {"ports": [{"port": 80}]}});
+    let named = json!({"name": "one", "namespace": TENANTS[0]});
+    let (_, service) = object("v1", "Service", named, ports);
+    let explained = explained(&[ingress, service]);
+    let routes = part_of(&explained, TENANTS[0])["routes"].clone();
+    assert_eq!(routes.as_array().map(Vec::len), Some(RULES - 2));
+    let all: Value = serde_norway::from_str(&explained).expect("explain writes YAML");
+    let told = all["model"]["conditions"].as_array().cloned();
+    let told: Vec<(String, String)> = told
+        .unwrap_or_default()
+        .iter()
+        .map(|one| {
+            [&one["reason"], &one["field"]].map(|text| text.as_str().unwrap_or_default().to_owned())
+        })
+        .map(|[reason, field]| (reason, field))
+        .collect();
+    let expected = [
+        (
+            "AnnotationInvalid",
+            "metadata.annotations[nginx.ingress.kubernetes.io/proxy-body-size]",
+        ),
+        ("InvalidHost", "spec.rules[17].host"),
+        ("InvalidPath", "spec.rules[4711].http.paths[0].path"),
+        (
+            "ServiceNotFound",
+            "spec.rules[9999].http.paths[0].backend.service.name",
+        ),
+    ];
+    let expected = expected.map(|(reason, field)| (reason.to_owned(), field.to_owned()));
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for one in &expected {
+        assert!(
+            told.iter()
+                .any(|(reason, field)| *reason == one.0 && field.contains(one.1.as_str())),
+            "{one:?}: {told:?}"
+        );
+    }
+    // What its owner is told of a megabyte is a sentence.
+    assert!(all["model"]["conditions"].to_string().len() < 4096);
+}

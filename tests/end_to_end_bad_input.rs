@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tiergate_tests::bad_objects::{bad_annotations, bad_backends, bad_secrets};
 use tiergate_tests::cluster::{Cluster, InTest, binary};
 use tiergate_tests::objects::{application, ingress, tls_secret};
 use tiergate_tests::{client, tls, wait};
@@ -139,154 +140,14 @@ fn the_api_server_refuses_what_cannot_be_meant() {
     assert!(!kubectl.run("get ingress bad").is_good, "one was stored");
 }
 
-/// Name of the Ingress, what to apply, the status at its host, and the reason that its owner is told.
-fn bad_objects() -> Vec<(&'static str, String, u16, &'static str)> {
-    let plain =
-        |name: &str, service: &str| ingress(name, CLASS, &format!("{name}.example.test"), service);
-    let with_tls = |name: &str, secret: &str| {
-        let tls = format!("  tls:\n  - {{hosts: [{name}.example.test], secretName: {secret}}}\n");
-        plain(name, "web") + &tls
-    };
-    let port = |name: &str, port: &str| plain(name, "web").replace("number: 80", port);
-    let broken = tls_secret("broken", "no certificate", "no key");
-    let (one, two) = (tls::self_signed(&["a"]), tls::self_signed(&["b"]));
-    let mixed = tls_secret("mixed", &one.certificate, &two.key);
-    let portless = "apiVersion: v1\nkind: Service\nmetadata: {name: portless}\nspec: {clusterIP: None, selector: {app: web}}\n---";
-    let opaque = tls_secret("opaque", &one.certificate, &one.key);
-    let opaque = opaque.replace("type: kubernetes.io/tls", "type: Opaque");
-    let resource = plain("resource", "web").replace(
-        "service: {name: web, port: {number: 80}}",
-        "resource: {apiGroup: example.test, kind: Bucket, name: b}",
-    );
-    // Left out, and nothing else of the host is there.
-    let expression = plain("broken-regex", "web")
-        .replace("path: /\n", "path: /a(\n")
-        .replace("pathType: Prefix", "pathType: ImplementationSpecific")
-        .replace(
-            "  name: broken-regex\n",
-            "  name: broken-regex\n  annotations: {nginx.ingress.kubernetes.io/use-regex: \"true\"}\n",
-        );
-    vec![
-        (
-            "no-service",
-            plain("no-service", "nobody"),
-            503,
-            "ServiceNotFound",
-        ),
-        (
-            "no-port",
-            port("no-port", "number: 81"),
-            503,
-            "ServicePortNotFound",
-        ),
-        (
-            "no-name",
-            port("no-name", "name: nope"),
-            503,
-            "ServicePortNotFound",
-        ),
-        (
-            "portless",
-            portless.to_owned() + &plain("portless", "portless"),
-            503,
-            "ServicePortNotFound",
-        ),
-        ("resource", resource, 503, "BackendResourceUnsupported"),
-        ("broken-regex", expression, 404, "InvalidExpression"),
-        // Served by https, with the default certificate.
-        (
-            "no-secret",
-            with_tls("no-secret", "nobody"),
-            308,
-            "SecretNotFound",
-        ),
-        (
-            "wrong-type",
-            opaque + "---" + &with_tls("wrong-type", "opaque"),
-            308,
-            "SecretNotFound",
-        ),
-        (
-            "bad-secret",
-            broken + "---" + &with_tls("bad-secret", "broken"),
-            308,
-            "CertificateInvalid",
-        ),
-        (
-            "bad-key",
-            mixed + "---" + &with_tls("bad-key", "mixed"),
-            308,
-            "CertificateInvalid",
-        ),
-    ]
-}
-
-/// The same for annotations.
-fn bad_annotations() -> Vec<(&'static str, String, u16, &'static str)> {
-    let annotated = |name: &str, annotation: &str, value: &str| {
-        let prefix = match annotation.contains('/') {
-            true => "",
-            false => "nginx.ingress.kubernetes.io/",
-        };
-        let annotation = format!("{prefix}{annotation}: \"{value}\"");
-        let named = format!("  name: {name}\n");
-        let with = format!("{named}  annotations:\n    {annotation}\n");
-        let plain = ingress(name, CLASS, &format!("{name}.example.test"), "web");
-        plain.replacen(&named, &with, 1)
-    };
-    let long = "9".repeat(100 * 1024);
-    let login = "https://login.example.test/";
-    [
-        ("guarded", "auth-url", login, 503, "GuardUnsupported"),
-        (
-            "sealed",
-            "backend-protocol",
-            "HTTPS",
-            503,
-            "GuardUnsupported",
-        ),
-        (
-            "misspelt",
-            "proxy-bodysize",
-            "8m",
-            200,
-            "AnnotationUnsupported",
-        ),
-        (
-            "unheard-of",
-            "tiergate.dev/unheard-of",
-            "please",
-            200,
-            "AnnotationUnsupported",
-        ),
-        (
-            "sizeless",
-            "proxy-body-size",
-            "much",
-            200,
-            "AnnotationInvalid",
-        ),
-        (
-            "endless",
-            "proxy-read-timeout",
-            &long,
-            200,
-            "AnnotationInvalid",
-        ),
-    ]
-    .map(|(name, annotation, value, status, reason)| {
-        (name, annotated(name, annotation, value), status, reason)
-    })
-    .into()
-}
-
 #[test]
 fn a_bad_object_costs_only_its_own_rule_and_its_owner_is_told() {
     let cluster = cluster();
     let kubectl = cluster.kubectl();
     let good = good_neighbour(&cluster, "bad-objects");
     cluster.allow_secrets("bad-objects");
-    for (name, yaml, status, reason) in bad_objects().into_iter().chain(bad_annotations()) {
+    let bad = bad_backends().into_iter().chain(bad_secrets());
+    for (name, yaml, status, reason) in bad.chain(bad_annotations()) {
         kubectl.apply("bad-objects", &yaml);
         cluster.until_condition("bad-objects", name, reason);
         cluster.until_status(&format!("{name}.example.test"), "/", status);

@@ -51,20 +51,34 @@ pub(super) const CASES: &[Case] = &[
         let path = format!("/{}{}", "a".repeat(16_000), "/".repeat(16_000));
         find(hosts(1), &format!("http://h0.example.test{path}"))
     }),
-    Case::new("table/build-10000-hosts", 2, || {
-        Box::new(|operations| {
-            for _ in 0..operations {
-                let table = hosts(10_000);
-                uncounted(|| drop(table));
-            }
-        })
+    // Three sizes, to see how it grows: docs/change.md, and tests/documents.rs.
+    Case::new("table/build-1000-hosts", 20, || build(1000)),
+    Case::new("table/build-10000-hosts", 2, || build(10_000)),
+    Case::new("table/build-50000-hosts", 1, || build(50_000)),
+    Case::new("table/publish-1000-hosts-one-endpoint-changed", 200, || {
+        publish(1000)
     }),
     Case::new(
         "table/publish-10000-hosts-one-endpoint-changed",
         200,
-        publish,
+        || publish(10_000),
+    ),
+    Case::new(
+        "table/publish-50000-hosts-one-endpoint-changed",
+        200,
+        || publish(50_000),
     ),
 ];
+
+/// Makes a table of this many hosts from nothing.
+fn build(count: usize) -> Operation {
+    Box::new(move |operations| {
+        for _ in 0..operations {
+            let table = hosts(count);
+            uncounted(|| drop(table));
+        }
+    })
+}
 
 /// A backend with one endpoint.
 fn backend(number: usize, address: SocketAddr, protocol: Protocol) -> Backend {
@@ -176,15 +190,15 @@ fn find(table: Table, url: &str) -> Operation {
 
 /// Moves an endpoint, takes the next table and swaps it in, as the control plane does with the builder that it keeps: what did
 /// not change is shared by both tables, and is neither copied nor compared.
-fn publish() -> Operation {
+fn publish(count: usize) -> Operation {
     let cell = SnapshotCell::new(Metrics::register(&mut Registry::default()));
-    let mut builder = with_hosts(10_000);
+    let mut builder = with_hosts(count);
     cell.publish(builder.next_table().expect("it is the first"));
     let mut moved = endpoint();
     Box::new(move |operations| {
         for _ in 0..operations {
             moved.set_port(moved.port() ^ 1);
-            let backend = uncounted(|| backend(5000, moved, Protocol::Http1));
+            let backend = uncounted(|| backend(count / 2, moved, Protocol::Http1));
             assert!(builder.replace_backend(backend));
             builder.sweep();
             let table = builder.next_table().expect("an endpoint has moved");

@@ -14,6 +14,7 @@ use tiergate_data_plane::config::{self as data_plane, Ejection, Hsts, Limits, Re
 use tiergate_data_plane::net::Families;
 
 use crate::scope::{ExternalNames, ObjectName};
+use crate::status::{self, Addresses};
 use crate::telemetry::{Filter, Format};
 
 mod flags;
@@ -81,6 +82,8 @@ pub struct Common {
     pub log_level: Filter,
     /// Which requests are logged.
     pub access_log: access_log::Level,
+    /// What is told of Ingresses.
+    pub status: status::Settings,
     /// What the request path is told.
     pub data_plane: data_plane::Config,
 }
@@ -124,6 +127,7 @@ impl Common {
             log_format: layers.one(&keys::LOG_FORMAT)?,
             log_level: layers.one(&keys::LOG_LEVEL)?,
             access_log: layers.one(&keys::ACCESS_LOG)?,
+            status: status(layers)?,
             data_plane: request_path(layers)?,
         };
         common.check_addresses(layers)?;
@@ -174,9 +178,7 @@ impl Common {
 
 /// Settings of the contract whose part of the product is not there: taking them would promise what nobody does.
 fn refuse_what_is_not_there(layers: &Layers) -> Result<(), Invalid> {
-    layers.all(&keys::PUBLISH_ADDRESS)?;
     layers.maybe(&keys::STORE)?;
-    layers.maybe(&keys::ELECTION_ID)?;
     Ok(())
 }
 
@@ -184,6 +186,36 @@ fn external_names(layers: &Layers) -> Result<Option<ExternalNames>, Invalid> {
     let networks = layers.all::<IpNet>(&keys::EXTERNAL_NAME_NETWORKS)?;
     let is_on = layers.one(&keys::EXTERNAL_NAMES)?;
     Ok(is_on.then_some(ExternalNames { networks }))
+}
+
+fn status(layers: &Layers) -> Result<status::Settings, Invalid> {
+    let fixed = layers.all(&keys::PUBLISH_ADDRESS)?;
+    let service = layers.maybe(&keys::PUBLISH_SERVICE)?;
+    let addresses = match service {
+        Some(_) if !fixed.is_empty() => {
+            return Err(layers.contradiction(
+                &keys::PUBLISH_SERVICE.about,
+                "publish_address is given as well; leave one of them out",
+            ));
+        }
+        Some(service) => Addresses::OfService(service),
+        None if fixed.is_empty() => Addresses::None,
+        None => Addresses::Fixed(fixed),
+    };
+    let election_id = match layers.maybe(&keys::ELECTION_ID)? {
+        Some(name) => name,
+        None => {
+            let classes = layers.all(&keys::INGRESS_CLASS)?;
+            let class = classes.first().map_or("any", String::as_str);
+            let mut name = format!("{}-{class}", layers.tier().program());
+            name.truncate(63);
+            name.trim_end_matches(['-', '.']).to_owned()
+        }
+    };
+    Ok(status::Settings {
+        election_id,
+        addresses,
+    })
 }
 
 fn request_path(layers: &Layers) -> Result<data_plane::Config, Invalid> {

@@ -41,6 +41,9 @@ pub enum Failure {
         /// What is wrong.
         source: io::Error,
     },
+    /// The API server does not answer, or refuses.
+    #[error("{0}")]
+    Unreachable(String),
     /// A second signal came before all requests had ended.
     #[error("told to stop a second time; open requests were cut")]
     Cut,
@@ -81,7 +84,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Cut => 1,
             Self::Invalid(_) | Self::Input(_) => 3,
-            Self::Bind { .. } | Self::Socket { .. } => 4,
+            Self::Bind { .. } | Self::Socket { .. } | Self::Unreachable(_) => 4,
             Self::Worker(_) | Self::Fault(_) => 70,
         })
     }

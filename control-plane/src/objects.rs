@@ -95,6 +95,8 @@ pub struct Changes {
     pub objects: BTreeSet<(Kind, ObjectName)>,
     /// Services whose slices, or whose addresses in DNS, came, went or differ.
     pub services: BTreeSet<ObjectName>,
+    /// Ingresses of which nothing differs but what they tell of themselves. No table changes with them.
+    pub told: BTreeSet<ObjectName>,
 }
 
 /// The objects of one kind.
@@ -209,7 +211,17 @@ impl Objects {
         let Object { name, content } = object;
         let noted = name.clone();
         let effect = match content {
-            Content::Ingress(new) => put(&mut self.ingresses, name, new),
+            Content::Ingress(new) => {
+                let same = self.ingresses.get_mut(&name);
+                if let Some(old) = same.filter(|old| old.asks_for_the_same(&new)) {
+                    if old.told != new.told {
+                        *old = new;
+                        changes.told.insert(name);
+                    }
+                    return Effect::default();
+                }
+                put(&mut self.ingresses, name, new)
+            }
             Content::IngressClass(new) => put(&mut self.ingress_classes, name, new),
             Content::Service(new) => {
                 let is_name = new.external_name.is_some();

@@ -35,6 +35,19 @@ pub struct Platform<N> {
     pub client: kube::Client,
     /// Seed of every random decision of the process.
     pub seed: u64,
+    /// Which process this is.
+    pub identity: Identity,
+}
+
+/// Which process this is, for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The name of its pod, else that of its host.
+    pub name: String,
+    /// The namespace of its pod, where it is known.
+    pub namespace: Option<String>,
+    /// Whether the name is a pod's: nobody else has it then.
+    pub is_pod: bool,
 }
 
 /// Connecting to the API server, TLS included, over all of its addresses.
@@ -49,6 +62,29 @@ const READ_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Keeps a connection for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+// === impl Identity ===
+
+impl Identity {
+    /// From the variables `POD_NAME` and `POD_NAMESPACE`, which a pod has by the downward API; else the name of the host.
+    #[must_use]
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>, host: String) -> Self {
+        let (mut name, mut namespace) = (None, None);
+        for (variable, value) in variables {
+            match variable.as_str() {
+                "POD_NAME" => name = Some(value),
+                "POD_NAMESPACE" => namespace = Some(value),
+                _ => {}
+            }
+        }
+        let name = name.filter(|name| !name.is_empty());
+        Self {
+            is_pod: name.is_some(),
+            name: name.unwrap_or(host),
+            namespace: namespace.filter(|namespace| !namespace.is_empty()),
+        }
+    }
+}
 
 // === impl Platform ===
 

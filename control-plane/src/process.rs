@@ -21,10 +21,10 @@ use tokio::task::LocalSet;
 use crate::config::{Common, Invalid, Stop};
 use crate::explain::{self, Documents};
 use crate::failure::{Failure, with_causes};
-use crate::platform::{Platform, kube_client};
+use crate::platform::{Identity, Platform, kube_client};
 use crate::probe::Probe;
 use crate::scope::Scope;
-use crate::telemetry;
+use crate::{status, telemetry};
 
 /// Bytes of one file with objects.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
@@ -40,6 +40,15 @@ pub fn variables() -> impl Iterator<Item = (String, String)> {
             value.to_string_lossy().into_owned(),
         )
     })
+}
+
+/// What this host calls itself.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.map_or_else(
+        || "unknown".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Ends a start that has nothing to do: shows help, version, or what is wrong.
@@ -117,6 +126,40 @@ fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("it is larger than 64 MiB"));
     }
     Ok(text)
+}
+
+/// Takes back what a tier that is removed has told of Ingresses, and says how much.
+#[must_use]
+pub fn clear_status(common: &Common, scope: &Scope) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return fail(&Failure::Fault("the runtime cannot be made"));
+    };
+    let election_id = &common.status.election_id;
+    let result = LocalSet::new().block_on(&runtime, async {
+        let platform = platform(common).await?;
+        let cleared = status::clear::clear(&platform, scope, election_id).await;
+        cleared.map_err(|error| {
+            Failure::Unreachable(format!(
+                "the status of Ingresses is not cleared: {}; it may be tried again",
+                with_causes(error.as_ref())
+            ))
+        })
+    });
+    runtime.shutdown_background();
+    match result {
+        Ok(status::clear::Cleared { ingresses, leases }) => {
+            // A closed pipe is no reason to end otherwise.
+            let _ = writeln!(
+                std::io::stdout(),
+                "{election_id}: {ingresses} Ingresses cleared, {leases} Leases deleted."
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => fail(&failure),
+    }
 }
 
 /// Asks a URL once: says the status on standard output and ends with 0 when it is good, else why on standard error, with 1.
@@ -235,6 +278,7 @@ async fn platform(common: &Common) -> Result<Platform<TokioNet>, Failure> {
     Ok(Platform {
         net: TokioNet,
         client,
+        identity: Identity::new(variables(), host_name()),
         seed: rand::RngCore::next_u64(&mut SmallRng::from_os_rng()),
     })
 }

@@ -11,7 +11,9 @@
 mod expiry;
 mod handle;
 mod metrics;
+mod progress;
 mod report;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +38,11 @@ use crate::watch::{self as watches, News, Sinks};
 
 pub use handle::Handle;
 use metrics::{ApplyResult, Metrics};
+#[cfg(test)]
+pub(crate) use progress::testing;
+pub(crate) use progress::{Programmed, Progress};
+pub(crate) use standing::Standing;
+use standing::Unreported;
 
 /// Changes that wait to be taken in. When it is full, the watches wait: the API server buffers for them.
 const NEWS_MAX: usize = 1024;
@@ -61,8 +68,10 @@ pub struct ControlPlane {
     secret_metrics: secrets::Metrics,
     troubles: watches::Troubles,
     state: Arc<Mutex<State>>,
-    increment: Increment,
     synced: watch::Sender<bool>,
+    /// What has been heard of, and of what a table is published.
+    heard: Programmed,
+    programmed: watch::Sender<Programmed>,
     /// The Secrets to read by their names.
     secret_names: watch::Sender<secrets::Names>,
     /// The namespaces whose Secrets are named and may not be read.
@@ -74,11 +83,16 @@ pub struct ControlPlane {
 }
 
 /// What the control plane knows. Locked for the time of one change or one translation, never over a wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     objects: Objects,
     /// What differs from the objects that the last table was made of.
     changes: Changes,
+    increment: Increment,
+    /// What the published table is made of.
+    programmed: Programmed,
+    /// What the one who writes statuses has not looked at yet. None: nobody does.
+    unreported: Option<Unreported>,
 }
 
 // === impl ControlPlane ===
@@ -94,11 +108,19 @@ impl ControlPlane {
     ) -> (Self, Handle) {
         let (sender, receiver) = watch::channel(false);
         let mut rng = derive_rng(platform.seed, "table");
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State {
+            objects: Objects::default(),
+            changes: Changes::default(),
+            increment: Increment::new(HashKey::new(rng.random(), rng.random())),
+            programmed: Programmed::default(),
+            unreported: None,
+        }));
+        let (programmed, programmed_receiver) = watch::channel(Programmed::default());
         let troubles = watches::Troubles::new(watches::kinds(&scope));
         let handle = Handle::new(
             scope.clone(),
             receiver,
+            programmed_receiver,
             troubles.clone(),
             Arc::clone(&state),
             Arc::clone(&cell),
@@ -114,8 +136,9 @@ impl ControlPlane {
             secret_metrics: secrets::Metrics::register(registry),
             troubles,
             state,
-            increment: Increment::new(HashKey::new(rng.random(), rng.random())),
             synced: sender,
+            heard: Programmed::default(),
+            programmed,
             secret_names: watch::channel(None).0,
             not_allowed: BTreeSet::new(),
             resolver: None,
@@ -169,12 +192,22 @@ impl ControlPlane {
                 return;
             }
             let mut changed_since = None;
-            for News { heard, change } in batch.drain(..) {
-                if let Change::Replace(kind, _) = &change {
+            for News {
+                heard,
+                change,
+                version,
+            } in batch.drain(..)
+            {
+                let is_list = matches!(change, Some(Change::Replace(..)));
+                if let Some(Change::Replace(kind, _)) = &change {
                     unlisted.remove(kind);
                 }
-                if self.take_in(change) {
+                let differs = change.is_some_and(|change| self.take_in(change));
+                if differs {
                     changed_since = changed_since.or(Some(heard));
+                }
+                if let Some(version) = version {
+                    self.heard.take_in(version, is_list, differs);
                 }
             }
             let is_first = unlisted.is_empty() && !*self.synced.borrow();
@@ -183,10 +216,15 @@ impl ControlPlane {
                 // All that names Secrets is there: the first of them can be read.
                 let wanted = translate(&lock(&self.state).objects, &self.scope).secrets;
                 self.name_secrets(&wanted);
-            } else if !unlisted.is_empty() || (changed_since.is_none() && !is_first) {
+            } else if !unlisted.is_empty() {
+                continue;
+            } else if changed_since.is_none() && !is_first {
+                lock(&self.state).programmed = self.heard;
+                self.programmed.send_replace(self.heard);
                 continue;
             } else {
                 self.publish(is_first);
+                self.programmed.send_replace(self.heard);
                 if is_first {
                     self.synced.send_replace(true);
                 } else if let Some(heard) = changed_since {
@@ -202,8 +240,23 @@ impl ControlPlane {
     fn take_in(&self, change: Change) -> bool {
         let Effect { changed, refused } = {
             let mut state = lock(&self.state);
-            let State { objects, changes } = &mut *state;
-            objects.take_in(change, changes)
+            let State {
+                objects,
+                changes,
+                increment,
+                unreported,
+                ..
+            } = &mut *state;
+            let effect = objects.take_in(change, changes);
+            for name in std::mem::take(&mut changes.told) {
+                if let Some(ingress) = objects.ingresses().get(&name) {
+                    increment.hold(&name, ingress);
+                }
+                if let Some(unreported) = unreported {
+                    unreported.ingresses.insert(name);
+                }
+            }
+            effect
         };
         if refused > 0 {
             self.metrics.refused(refused);
@@ -242,7 +295,10 @@ impl ControlPlane {
         if self.resolver.is_none() {
             return;
         }
-        let wanted = self.increment.external_names(&lock(&self.state).objects);
+        let wanted = {
+            let state = lock(&self.state);
+            state.increment.external_names(&state.objects)
+        };
         self.external_names.send_if_modified(|names| {
             let is_new = **names != wanted;
             if is_new {
@@ -254,44 +310,47 @@ impl ControlPlane {
 
     /// Makes the next table of the last one, and swaps it in before anything is counted or told.
     fn publish(&mut self, is_first: bool) {
-        let outcome = {
-            let mut state = lock(&self.state);
-            let changes = std::mem::take(&mut state.changes);
-            self.increment.follow(&state.objects, &self.scope, &changes)
-        };
-        let first = is_first.then(|| self.increment.table());
+        let mut state = lock(&self.state);
+        let State {
+            objects,
+            changes,
+            increment,
+            programmed,
+            unreported,
+        } = &mut *state;
+        let outcome = increment.follow(objects, &self.scope, &std::mem::take(changes));
+        let first = is_first.then(|| increment.table());
         let generation = outcome
             .table
             .or(first)
             .map(|table| self.cell.publish(table));
         report::log_difference(&outcome.gone, &outcome.came);
-        let wanted = self.increment.wanted().clone();
+        let wanted = increment.wanted().clone();
+        let has_news = !outcome.came.is_empty() || !outcome.gone.is_empty();
+        if is_first || has_news || !outcome.looked_at.is_empty() {
+            self.metrics.count_objects(increment);
+        }
+        if generation.is_some() {
+            let snapshot = self.cell.load_full();
+            self.metrics.count_backends(increment, &snapshot.table);
+            if is_first || outcome.certificates_changed {
+                self.expiries.show(snapshot.table.certificates());
+            }
+        }
+        *programmed = self.heard;
+        let (ingresses, conditions) = (increment.ingresses().len(), increment.conditions().len());
+        if let Some(unreported) = unreported {
+            unreported.followed(&outcome.looked_at, outcome.came, &outcome.gone);
+        }
+        drop(state);
         self.name_secrets(&wanted);
         self.name_external();
-        if is_first
-            || outcome.ingresses_changed
-            || !outcome.came.is_empty()
-            || !outcome.gone.is_empty()
-        {
-            self.metrics.count_objects(&self.increment);
-        }
         let Some(generation) = generation else {
             self.metrics.applied(ApplyResult::Unchanged);
             return;
         };
-        let snapshot = self.cell.load_full();
-        self.metrics
-            .count_backends(&self.increment, &snapshot.table);
-        if is_first || outcome.certificates_changed {
-            self.expiries.show(snapshot.table.certificates());
-        }
         self.metrics.applied(ApplyResult::Published);
-        tracing::info!(
-            generation,
-            ingresses = self.increment.ingresses().len(),
-            conditions = self.increment.conditions().len(),
-            "published"
-        );
+        tracing::info!(generation, ingresses, conditions, "published");
     }
 }
 

@@ -9,16 +9,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use tiergate_data_plane::access_log;
 use tiergate_data_plane::config::Config as DataPlane;
 use tiergate_data_plane::drain;
 use tiergate_data_plane::metrics::Metrics;
-use tiergate_data_plane::net::Net;
+use tiergate_data_plane::net::{Families, Net};
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tiergate_data_plane::worker::Worker;
 use tiergate_data_plane::workers::{self, WorkerDied, Workers};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::admin::{Admin, Readiness, Sources};
 use crate::config::Common;
@@ -27,6 +29,7 @@ use crate::failure::Failure;
 use crate::platform::Platform;
 use crate::publish::{self, ControlPlane};
 use crate::scope::Scope;
+use crate::status::Reporter;
 use crate::telemetry::{self, registry};
 
 /// The part that serves requests, before it does.
@@ -50,6 +53,8 @@ enum Running<N: Net> {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after its deadline the request path may take to let go.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// How long it may take to let go of the Leases at the end.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs a tier until `shutdown` resolves and all requests have ended. Must be called inside a `LocalSet`.
 ///
@@ -72,22 +77,20 @@ pub async fn run<N: Net>(
     let registry = registry::families(&mut all, common.tier, common.version);
     let metrics = Metrics::register(registry);
     let cell = Arc::new(SnapshotCell::new(metrics.clone()));
-    let resolves = scope.external_names.is_some();
-    let (mut control_plane, handle) = ControlPlane::new(&platform, scope, cell.clone(), registry);
-    if resolves {
-        let servers = dns_servers(&common.external_name_servers);
-        let resolver = Resolver::new(platform.net.clone(), servers, families);
-        control_plane = control_plane.with_resolver(resolver);
+    let (mut control_plane, handle) =
+        ControlPlane::new(&platform, scope.clone(), cell.clone(), registry);
+    if scope.external_names.is_some() {
+        control_plane = control_plane.with_resolver(resolver(&platform.net, &common, families));
     }
-    let mut admin = Admin::bind(&platform.net, common.admin_address, registry)
-        .await
-        .map_err(|error| Failure::bind("admin_address", error.address, error.source))?;
-    if let Some(path) = &common.admin_socket {
-        admin
-            .bind_socket(path)
-            .await
-            .map_err(|source| Failure::socket("admin_socket", path, source))?;
-    }
+    let reporter = Reporter::new(
+        &platform,
+        common.tier.program(),
+        &scope,
+        common.status.clone(),
+        handle.clone(),
+        registry,
+    );
+    let admin = bind_admin(&platform.net, &common, registry).await?;
     try_addresses(&platform.net, &common.data_plane).await?;
 
     let readiness = Readiness::default();
@@ -121,6 +124,9 @@ pub async fn run<N: Net>(
     let mut tasks = JoinSet::new();
     tasks.spawn(admin.run(sources, gone(stopped.clone())));
     tasks.spawn(control_plane.run(gone(stopped)));
+    // It lets go of its Leases only when nothing is served any more: until then others wait for this replica.
+    let (leave, left) = watch::channel(());
+    let reporting = tokio::spawn(reporter.run(left));
     let result = tokio::select! {
         biased;
         result = serve(front, &common, &handle, &readiness, shutdown) => result,
@@ -128,7 +134,15 @@ pub async fn run<N: Net>(
     };
     drop(stop);
     tasks.shutdown().await;
+    drop(leave);
+    left_behind(reporting).await;
     result
+}
+
+/// Looks names up for Services of type ExternalName.
+fn resolver<N: Net>(net: &N, common: &Common, families: Families) -> Resolver {
+    let servers = dns_servers(&common.external_name_servers);
+    Resolver::new(net.clone(), servers, families)
 }
 
 /// Who is asked for the addresses of names: as it is set, else as the pod's file says.
@@ -146,6 +160,34 @@ fn dns_servers(set: &[SocketAddr]) -> Vec<SocketAddr> {
         );
     }
     servers
+}
+
+/// Waits until the Leases are let go of.
+async fn left_behind(reporting: JoinHandle<()>) {
+    if timeout(LEAVE_TIMEOUT, reporting).await.is_err() {
+        tracing::warn!(
+            reason = "lease_failed",
+            "the Leases of this replica stay until others see that it is gone"
+        );
+    }
+}
+
+/// Listens on the admin port, and on its socket when there is to be one.
+async fn bind_admin<N: Net>(
+    net: &N,
+    common: &Common,
+    registry: &mut Registry,
+) -> Result<Admin<N>, Failure> {
+    let mut admin = Admin::bind(net, common.admin_address, registry)
+        .await
+        .map_err(|error| Failure::bind("admin_address", error.address, error.source))?;
+    if let Some(path) = &common.admin_socket {
+        admin
+            .bind_socket(path)
+            .await
+            .map_err(|source| Failure::socket("admin_socket", path, source))?;
+    }
+    Ok(admin)
 }
 
 /// Waits for the objects, serves, and drains.

@@ -113,7 +113,7 @@ impl ObjectName {
 }
 
 /// What Kubernetes calls a DNS subdomain.
-fn is_dns_name(text: &str) -> bool {
+pub(crate) fn is_dns_name(text: &str) -> bool {
     let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let is_label = |label: &str| {
         let bytes = label.as_bytes();

@@ -60,11 +60,25 @@ pub(crate) const FAILURES_MAX: u32 = 6;
 /// All objects are listed anew at least this often, give or take a tenth.
 pub(crate) const RELIST_INTERVAL: Duration = Duration::from_secs(600);
 
-/// A change and when it was heard of.
+/// What was heard, and when.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) heard: Instant,
-    pub(crate) change: Change,
+    /// None: nothing has changed up to the version.
+    pub(crate) change: Option<Change>,
+    /// None where objects are read one by one.
+    pub(crate) version: Option<Version>,
+}
+
+/// How far a kind was heard of, by its resourceVersions. They are numbers that grow, of all objects of a kind together
+/// (KEP-5504; so it is with every API server that keeps its objects in etcd). 0 is one that is no number: it is never waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) kind: Kind,
+    /// The newest of the objects in this news; 0 without any.
+    pub(crate) object: u64,
+    /// Up to here nothing else has happened.
+    pub(crate) seen: u64,
 }
 
 /// Where what is heard goes. Cheap to clone.
@@ -144,9 +158,14 @@ where
 impl Sinks {
     /// Passes a change on.
     pub(crate) async fn send(&self, change: Change) -> Result<(), Unheard> {
+        self.tell(Some(change), None).await
+    }
+
+    async fn tell(&self, change: Option<Change>, version: Option<Version>) -> Result<(), Unheard> {
         let news = News {
             heard: Instant::now(),
             change,
+            version,
         };
         self.news.send(news).await.map_err(|_| Unheard)
     }

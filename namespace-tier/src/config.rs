@@ -2,6 +2,7 @@
 
 use tiergate_control_plane::config::{About, Common, Invalid, Layers, keys};
 use tiergate_control_plane::scope::ObjectName;
+use tiergate_control_plane::status::Addresses;
 
 /// What the tier is told.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, Invalid> {
         let watch_namespace = layers.one(&keys::WATCH_NAMESPACE)?;
         let common = Common::from_layers(layers)?;
+        let service = match &common.status.addresses {
+            Addresses::OfService(service) => Some(service.clone()),
+            Addresses::None | Addresses::Fixed(_) => None,
+        };
         let is_outside = |object: &&ObjectName| object.namespace != watch_namespace;
         for (about, object) in [
             (
@@ -32,6 +37,7 @@ impl Config {
                 &keys::DEFAULT_SSL_CERTIFICATE.about,
                 &common.default_ssl_certificate,
             ),
+            (&keys::PUBLISH_SERVICE.about, &service),
         ] {
             if let Some(object) = object.as_ref().filter(is_outside) {
                 return Err(outside(layers, about, object, &watch_namespace));

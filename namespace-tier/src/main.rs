@@ -25,6 +25,10 @@ fn main() -> ExitCode {
             Ok(config) => process::explain(&scope(&config), &files, &requests),
             Err(invalid) => process::fail(&invalid.into()),
         },
+        Ok(Invocation::ClearStatus(layers)) => match Config::from_layers(&layers) {
+            Ok(config) => process::clear_status(&config.common, &scope(&config)),
+            Err(invalid) => process::fail(&invalid.into()),
+        },
         Ok(Invocation::Probe(probe)) => process::probe(&probe),
         Err(stop) => process::stop(stop),
     }

@@ -47,8 +47,50 @@ pub struct Account {
     pub is_exact: bool,
 }
 
-/// Requests by pod: all of them, and those that change something.
-pub type ByPod = BTreeMap<String, (u64, u64)>;
+/// Requests by pod.
+pub type ByPod = BTreeMap<String, OfPod>;
+
+/// Requests of one pod in a window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfPod {
+    /// All of them.
+    pub requests: u64,
+    /// Those for Leases.
+    pub leases: u64,
+    /// Others that change something.
+    pub writes: u64,
+    /// How often each other one was made.
+    pub reads: BTreeMap<String, u64>,
+}
+
+/// How often a pod may make the same request in a minute without changes: a watch is asked for anew every 25 s, a Secret and the
+/// tier's Service are read every 30 s, or up to a tenth earlier.
+const SAME_AT_REST_MAX: u64 = 3;
+
+/// Requests of one pod for Leases in such a minute, at most: one every 5 s and one every 7 s, each up to a tenth earlier.
+const LEASES_AT_REST_MAX: u64 = 14 + 10;
+
+// === impl OfPod ===
+
+impl OfPod {
+    /// What is too much for a minute without changes.
+    #[must_use]
+    pub fn too_much_at_rest(&self) -> Vec<String> {
+        let often = |(_, count): &(&String, &u64)| **count > SAME_AT_REST_MAX;
+        let often = self.reads.iter().filter(often);
+        let mut too_much: Vec<_> = often
+            .map(|(what, count)| format!("{what}: {count} times, at most {SAME_AT_REST_MAX}"))
+            .collect();
+        if self.leases > LEASES_AT_REST_MAX {
+            let leases = self.leases;
+            too_much.push(format!("{leases} for Leases, at most {LEASES_AT_REST_MAX}"));
+        }
+        if self.writes > 0 {
+            too_much.push(format!("{} other writes", self.writes));
+        }
+        too_much
+    }
+}
 
 // === impl Request ===
 
@@ -221,12 +263,37 @@ pub fn requests_by_pod(
     let mut counts = ByPod::new();
     for request in account.requests(requests) {
         if window_ms.contains(&request.received_ms) {
-            let is_write = !["get", "list", "watch"].contains(&request.verb.as_str());
-            let count = counts.entry(request.pod.clone()).or_default();
-            *count = (count.0 + 1, count.1 + u64::from(is_write));
+            let of_pod = counts.entry(request.pod.clone()).or_default();
+            of_pod.requests += 1;
+            if request.resource == "leases" {
+                of_pod.leases += 1;
+            } else if ["get", "list", "watch"].contains(&request.verb.as_str()) {
+                *of_pod.reads.entry(request.in_words()).or_default() += 1;
+            } else {
+                of_pod.writes += 1;
+            }
         }
     }
     counts
+}
+
+/// What the tiers' pods asked for in a minute without changes.
+#[must_use]
+pub fn rest_table(tiers: &[(String, ByPod)]) -> String {
+    let mut text = "\n## At rest\n\nA minute without changes.\n\n\
+        | account | pods | requests of a pod in a minute | for Leases | other writes |\n| --- | ---: | ---: | ---: | ---: |\n"
+        .to_owned();
+    for (title, pods) in tiers {
+        let most = |of: fn(&OfPod) -> u64| pods.values().map(of).max().unwrap_or_default();
+        text += &format!(
+            "| {title} | {} | {} | {} | {} |\n",
+            pods.len(),
+            most(|pod| pod.requests),
+            most(|pod| pod.leases),
+            most(|pod| pod.writes),
+        );
+    }
+    text
 }
 
 fn place(namespace: &str) -> String {

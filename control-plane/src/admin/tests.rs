@@ -30,6 +30,7 @@ async fn port(telemetry: Option<telemetry::Handle>) -> Port {
         net: TokioNet,
         client: kube_client(TokioNet, nobody).unwrap(),
         seed: 1,
+        identity: crate::platform::Identity::new([], "here".to_owned()),
     };
     let cell = Arc::new(tiergate_data_plane::snapshot::SnapshotCell::new(
         tiergate_data_plane::metrics::Metrics::register(registry),

@@ -31,6 +31,8 @@ pub enum Invocation {
         /// URLs whose way is shown.
         requests: Vec<String>,
     },
+    /// Take back what a tier has told of Ingresses, and end.
+    ClearStatus(Layers),
     /// Ask a URL once, and end.
     Probe(Probe),
 }
@@ -82,6 +84,12 @@ pub fn invocation(
     }
     if let Some(("probe", matches)) = matches.subcommand() {
         return Ok(Invocation::Probe(probe::probe(matches)?));
+    }
+    if let Some(("status", matches)) = matches.subcommand()
+        && let Some(("clear", matches)) = matches.subcommand()
+    {
+        let layers = layers(tier, matches, variables)?.of_version(version);
+        return Ok(Invocation::ClearStatus(layers));
     }
     let layers = layers(tier, &matches, variables)?.of_version(version);
     Ok(Invocation::Serve(layers))
@@ -153,6 +161,15 @@ pub(super) fn command(tier: Tier, version: &'static str) -> Command {
                 .action(ArgAction::Append),
         )
         .args(abouts(tier).filter(|about| is_explained(about)).map(|about| arg(about, tier)));
+    let clear = Command::new("clear")
+        .about("Takes back the addresses and conditions that this tier has written to Ingresses, and deletes its Leases: for an \
+                uninstall, when no replica runs any more")
+        .args(settings(tier));
+    let status = Command::new("status")
+        .about("What this tier has told of Ingresses")
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(clear);
     Command::new(tier.program())
         .version(version)
         .about(tier.sentence())
@@ -163,11 +180,14 @@ pub(super) fn command(tier: Tier, version: &'static str) -> Command {
         .disable_help_subcommand(true)
         .subcommand(explain)
         .subcommand(probe::command())
-        .args(
-            abouts(tier)
-                .filter(|about| about.place != Place::File)
-                .map(|about| arg(about, tier)),
-        )
+        .subcommand(status)
+        .args(settings(tier))
+}
+
+fn settings(tier: Tier) -> impl Iterator<Item = Arg> {
+    abouts(tier)
+        .filter(|about| about.place != Place::File)
+        .map(move |about| arg(about, tier))
 }
 
 fn is_explained(about: &About) -> bool {

@@ -55,6 +55,7 @@ pub const ALL: &[&About] = &[
     &VIP_ADDRESS.about,
     &VIP_INTERFACE.about,
     &PUBLISH_ADDRESS.about,
+    &PUBLISH_SERVICE.about,
     &ELECTION_ID.about,
     &STORE.about,
     &KUBECONFIG.about,

@@ -36,7 +36,9 @@ fn start(
             layers.one(&keys::SECRET_REFRESH)?;
             Ok((layers, common))
         }
-        Invocation::Explain { .. } | Invocation::Probe(_) => panic!("no case asks for these"),
+        Invocation::Explain { .. } | Invocation::Probe(_) | Invocation::ClearStatus(_) => {
+            panic!("no case asks for these")
+        }
     }
 }
 
@@ -89,7 +91,18 @@ const BAD_FLAGS: &[&[&str]] = &[
     &["--secret-refresh", "0s"],
     &["--secret-refresh", "never"],
     &["--election-id", "my lease"],
-    &["--publish-address", "192.0.2.1"],
+    &[
+        "--election-id",
+        "a-name-that-is-longer-than-the-value-of-a-label-may-be-by-one-more",
+    ],
+    &["--publish-address", "192.0.2.1:80"],
+    &[
+        "--publish-address",
+        "192.0.2.1",
+        "--publish-service",
+        "edge/front",
+    ],
+    &["--publish-service", "front"],
     &["--store", "sqlite:/var/lib/tiergate"],
     &["--vip-mode", "l2"],
     &["--vip-mode", "external"],

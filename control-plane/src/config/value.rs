@@ -58,6 +58,17 @@ pub(super) fn subdomain(_: &About, text: &str) -> Result<String, Unfit> {
     }
 }
 
+/// Such a name that is a value of a label as well.
+pub(super) fn short_subdomain(about: &About, text: &str) -> Result<String, Unfit> {
+    subdomain(about, text).and_then(|name| {
+        if name.len() <= 63 {
+            Ok(name)
+        } else {
+            Err(Unfit::Form)
+        }
+    })
+}
+
 fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= 63

@@ -149,7 +149,7 @@ impl World {
 
     /// The next thing that it tells: the name, and what is known of it.
     async fn told(&mut self) -> (String, Option<Resolution>) {
-        match self.news.recv().await.unwrap().change {
+        match self.news.recv().await.unwrap().change.unwrap() {
             Change::Resolve(name, resolution) => {
                 (name.to_string(), resolution.map(|shared| (*shared).clone()))
             }

@@ -1,9 +1,14 @@
 //! What we read of an Ingress and of an IngressClass. Pure.
 
+use std::fmt;
+use std::hash::Hasher as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1;
 use k8s_openapi::jiff::Timestamp;
+use siphasher::sip::SipHasher13;
+use uuid::Uuid;
 
 use super::{Content, Object, name_of};
 
@@ -51,6 +56,10 @@ pub(crate) const VALUES_READ: [&str; 25] = [
 /// Bytes of an annotation's value that are read. Of a longer one so much is kept that it is seen to be too long.
 pub const ANNOTATION_BYTES_MAX: usize = 4096;
 
+/// The annotation by which an Ingress' owner is told what is wrong with it. Written by us, and read only to see that it is as it
+/// should be.
+pub const CONDITIONS_ANNOTATION: &str = "tiergate.dev/conditions";
+
 /// An Ingress: its class, its rules, and how old its claim on them is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingress {
@@ -62,6 +71,29 @@ pub struct Ingress {
     pub annotations: Box<[(Box<str>, Box<str>)]>,
     /// All of its specification.
     pub spec: v1::IngressSpec,
+    /// What others are told of it. No part of what is asked for: a change of it changes no table.
+    pub told: Told,
+}
+
+/// What an Ingress tells of itself: who it is, and what its status and [`CONDITIONS_ANNOTATION`] say. Only told apart from what
+/// they should say, so hashes are kept of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// `metadata.uid`. None where there is none, or one that is no UUID.
+    pub uid: Option<Uuid>,
+    /// [`hash_of`] the addresses in its status; 0 without any.
+    pub addresses: u64,
+    /// [`hash_of`] the annotation; 0 without it.
+    pub conditions: u64,
+}
+
+/// An address in the status of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// For DNS records of type A and AAAA.
+    Ip(IpAddr),
+    /// For those of type CNAME.
+    Name(String),
 }
 
 /// An IngressClass: whose class it is.
@@ -83,12 +115,78 @@ impl Ingress {
             .or(self.class_annotation.as_deref())
             .filter(|class| !class.is_empty())
     }
+
+    /// Whether it asks for the same, whatever is told of it.
+    #[must_use]
+    pub fn asks_for_the_same(&self, other: &Self) -> bool {
+        let Self {
+            created,
+            class_annotation,
+            annotations,
+            spec,
+            told: _,
+        } = self;
+        *created == other.created
+            && *class_annotation == other.class_annotation
+            && *annotations == other.annotations
+            && *spec == other.spec
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn of(ingress: &v1::Ingress) -> Self {
+        let annotations = ingress.metadata.annotations.as_ref();
+        let conditions = annotations.and_then(|all| all.get(CONDITIONS_ANNOTATION));
+        let balancer = ingress.status.as_ref().and_then(|status| {
+            let balancer = status.load_balancer.as_ref()?;
+            balancer.ingress.as_ref()
+        });
+        let addresses = balancer.into_iter().flatten().map(|address| {
+            let name = address.hostname.as_deref().unwrap_or_default();
+            address.ip.as_deref().unwrap_or(name)
+        });
+        let uid = ingress.metadata.uid.as_deref();
+        Self {
+            uid: uid.and_then(|uid| Uuid::try_parse(uid).ok()),
+            addresses: hash_of(addresses),
+            conditions: hash_of(conditions.map(String::as_str)),
+        }
+    }
+}
+
+/// The same number for the same texts, in every process; 0 without any.
+#[must_use]
+pub fn hash_of<'t>(texts: impl IntoIterator<Item = &'t str>) -> u64 {
+    let mut hasher = SipHasher13::new();
+    let mut is_empty = true;
+    for text in texts {
+        is_empty = false;
+        hasher.write(text.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    if is_empty { 0 } else { hasher.finish().max(1) }
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 impl From<v1::Ingress> for Object {
     fn from(ingress: v1::Ingress) -> Self {
         let name = name_of(&ingress.metadata);
+        let told = Told::of(&ingress);
         let mut annotations = ingress.metadata.annotations.unwrap_or_default();
+        // What we say is nothing that is asked of us.
+        annotations.remove(CONDITIONS_ANNOTATION);
         let read = Ingress {
             created: ingress.metadata.creation_timestamp.map(|time| time.0),
             class_annotation: annotations.remove(CLASS_ANNOTATION),
@@ -102,6 +200,7 @@ impl From<v1::Ingress> for Object {
                 })
                 .collect(),
             spec: compact(ingress.spec.unwrap_or_default()),
+            told,
         };
         Self {
             name,

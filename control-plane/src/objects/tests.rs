@@ -141,3 +141,35 @@ fn a_full_kind_refuses_what_is_new_and_takes_what_it_knows() {
     known.content = service(json!({"spec": {"ports": [{"port": 81}]}})).content;
     assert!(objects.apply(Change::Apply(known)).changed);
 }
+
+/// Otherwise each write of ours would be a change, and a further condition.
+#[test]
+fn what_we_tell_of_an_ingress_is_no_change_of_what_it_asks_for() {
+    let apply = |objects: &mut Objects, extra: Value| {
+        let mut changes = Changes::default();
+        let effect = objects.take_in(Change::Apply(ingress(extra)), &mut changes);
+        (effect.changed, changes)
+    };
+    let told = json!({
+        "metadata": {"annotations": {"tiergate.dev/conditions": "[]"}},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+    });
+    let mut objects = Objects::default();
+    assert!(apply(&mut objects, json!({})).0);
+    let (changed, changes) = apply(&mut objects, told.clone());
+    let name = ObjectName::new("shop", "web");
+    assert_eq!((changed, changes.told), (false, [name.clone()].into()));
+    assert!(changes.objects.is_empty());
+    let held = &objects.ingresses()[&name];
+    assert_eq!(held.told.addresses, ingress::hash_of(["192.0.2.1"]));
+    assert_ne!(held.told.conditions, 0);
+    assert!(held.annotations.is_empty());
+    let (changed, changes) = apply(&mut objects, told);
+    assert_eq!(
+        (changed, changes),
+        (false, Changes::default()),
+        "nothing differs"
+    );
+    let other = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary": ""}}});
+    assert!(apply(&mut objects, other).0);
+}

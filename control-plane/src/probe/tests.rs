@@ -70,7 +70,9 @@ fn parse(arguments: &[&str]) -> Result<Probe, Stop> {
     let all = ["tiergate-namespace", "probe"].iter().chain(arguments);
     match invocation(Tier::Namespace, "1.2.3", all.map(Into::into), [])? {
         Invocation::Probe(probe) => Ok(probe),
-        Invocation::Serve(_) | Invocation::Explain { .. } => panic!("not a probe"),
+        Invocation::Serve(_) | Invocation::Explain { .. } | Invocation::ClearStatus(_) => {
+            panic!("not a probe")
+        }
     }
 }
 

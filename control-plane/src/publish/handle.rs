@@ -10,7 +10,7 @@ use serde_json::Value;
 use tiergate_data_plane::snapshot::SnapshotCell;
 use tokio::sync::watch;
 
-use super::{State, lock};
+use super::{Programmed, State, lock};
 use crate::objects::Kind;
 use crate::scope::Scope;
 use crate::translate::translate;
@@ -22,8 +22,9 @@ use crate::watch::Troubles;
 pub struct Handle {
     scope: Scope,
     synced: watch::Receiver<bool>,
+    programmed: watch::Receiver<Programmed>,
     troubles: Troubles,
-    state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<State>>,
     cell: Arc<SnapshotCell>,
 }
 
@@ -33,6 +34,7 @@ impl Handle {
     pub(super) fn new(
         scope: Scope,
         synced: watch::Receiver<bool>,
+        programmed: watch::Receiver<Programmed>,
         troubles: Troubles,
         state: Arc<Mutex<State>>,
         cell: Arc<SnapshotCell>,
@@ -40,6 +42,7 @@ impl Handle {
         Self {
             scope,
             synced,
+            programmed,
             troubles,
             state,
             cell,
@@ -59,6 +62,11 @@ impl Handle {
         if synced.wait_for(|&synced| synced).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// What a table is published of. Before [`Self::is_synced`]: nothing.
+    pub(crate) fn programmed(&self) -> watch::Receiver<Programmed> {
+        self.programmed.clone()
     }
 
     /// The kinds that have never been read, with what the last try said. Empty once [`Self::is_synced`].

@@ -32,6 +32,7 @@ fn parts(client: kube::Client) -> (ControlPlane, Handle, Arc<SnapshotCell>, Regi
         net: TokioNet,
         client,
         seed: 7,
+        identity: crate::platform::Identity::new([], "here".to_owned()),
     };
     let (control_plane, handle) =
         ControlPlane::new(&platform, scope(), Arc::clone(&cell), &mut registry);
@@ -64,7 +65,13 @@ impl World {
 
     async fn tell(&self, change: Change) {
         let heard = Instant::now();
-        self.news.send(News { heard, change }).await.unwrap();
+        let change = Some(change);
+        let news = News {
+            heard,
+            change,
+            version: None,
+        };
+        self.news.send(news).await.unwrap();
     }
 
     /// Waits until a condition holds, in simulated time.
@@ -342,6 +349,7 @@ async fn secrets_that_are_read_by_their_names_are_there_before_the_first_table()
         net: TokioNet,
         client,
         seed: 7,
+        identity: crate::platform::Identity::new([], "here".to_owned()),
     };
     let scope = Scope {
         secrets: Secrets::ByName {

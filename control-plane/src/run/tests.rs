@@ -90,6 +90,7 @@ async fn start_on<N: Net>(net: N, threads: usize, drain_delay: &str, objects: Va
         net,
         client: kubernetes(opened, objects),
         seed: 1,
+        identity: crate::platform::Identity::new([], "here".to_owned()),
     };
     let scope = Scope {
         namespace: Some("a".to_owned()),
@@ -245,6 +246,7 @@ async fn an_address_that_cannot_be_bound_ends_the_start_with_a_sentence() {
                 net: TokioNet,
                 client: kubernetes(opened, json!({})),
                 seed: 1,
+                identity: crate::platform::Identity::new([], "here".to_owned()),
             };
             let running = run(
                 common,

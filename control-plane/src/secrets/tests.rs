@@ -54,7 +54,7 @@ impl World {
     }
 
     async fn change(&mut self) -> Change {
-        self.news.recv().await.unwrap().change
+        self.news.recv().await.unwrap().change.unwrap()
     }
 
     /// The names of the first change, each with why it cannot be used.

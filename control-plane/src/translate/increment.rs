@@ -19,7 +19,9 @@ use super::secret::Wanted;
 use super::service::{self, Resolved};
 use super::{Part, is_ours, part};
 use crate::compile::{add, table_backend};
+use crate::model::TenantModel;
 use crate::model::external::ExternalName;
+use crate::model::tenant::Tenant;
 use crate::objects::ingress::Ingress;
 use crate::objects::service::EXTERNAL_NAME;
 use crate::objects::{Changes, Kind, Objects};
@@ -35,6 +37,8 @@ pub struct Increment {
     default_backend: Option<BackendName>,
     findings: Findings,
     wanted: Wanted,
+    /// Those of ours of whose rules none is in the table.
+    unserved: BTreeSet<Arc<ObjectName>>,
     is_first: bool,
 }
 
@@ -49,8 +53,8 @@ pub struct Outcome {
     pub gone: Vec<Condition>,
     /// Some host has another certificate.
     pub certificates_changed: bool,
-    /// Some Ingress was looked at.
-    pub ingresses_changed: bool,
+    /// The Ingresses that were looked at: ours, and those that were.
+    pub looked_at: BTreeSet<Arc<ObjectName>>,
 }
 
 /// What must be made anew.
@@ -74,6 +78,7 @@ impl Increment {
             default_backend: None,
             findings: Findings::default(),
             wanted: Wanted::default(),
+            unserved: BTreeSet::new(),
             is_first: true,
         }
     }
@@ -102,6 +107,7 @@ impl Increment {
             dirty.hosts.extend(certified.cloned());
         }
         let certificates_changed = self.replace(&dirty.hosts, &part);
+        self.note_unserved(&dirty.ingresses, &part);
         self.judge(objects, scope, &dirty, part, unnamed);
         self.builder.sweep();
         self.is_first = false;
@@ -111,7 +117,7 @@ impl Increment {
             came,
             gone,
             certificates_changed,
-            ingresses_changed: !dirty.ingresses.is_empty(),
+            looked_at: dirty.ingresses,
         }
     }
 
@@ -124,6 +130,32 @@ impl Increment {
     /// Everything that is wrong, in order, each once.
     pub fn conditions(&self) -> impl ExactSizeIterator<Item = &Condition> {
         self.findings.conditions()
+    }
+
+    /// What is wrong with an Ingress itself, in order.
+    #[must_use]
+    pub fn conditions_of(&self, ingress: &ObjectName) -> &[Condition] {
+        match self.index.name(ingress) {
+            Some(name) => self.findings.of(&Source::Ingress(Arc::clone(name))),
+            None => &[],
+        }
+    }
+
+    /// Whether an Ingress is ours.
+    #[must_use]
+    pub fn is_ours(&self, ingress: &ObjectName) -> bool {
+        self.index.get(ingress).is_some()
+    }
+
+    /// Whether some rule of an Ingress is in the table.
+    #[must_use]
+    pub fn is_served(&self, ingress: &ObjectName) -> bool {
+        self.is_ours(ingress) && !self.unserved.contains(ingress)
+    }
+
+    /// Holds an Ingress in the place of the one that was followed, when it asks for the same: then nothing is to follow.
+    pub fn hold(&mut self, name: &ObjectName, ingress: &Arc<Ingress>) {
+        self.index.hold(name, ingress);
     }
 
     /// The Ingresses that are ours, served or not.
@@ -271,6 +303,24 @@ impl Increment {
         add(model, &mut self.builder);
         let default = model.default_certificate.clone();
         self.builder.certificate(&HostPattern::Any, default) || certificates_changed
+    }
+
+    fn note_unserved(&mut self, looked_at: &BTreeSet<Arc<ObjectName>>, part: &Part) {
+        let of_tenant = |(tenant, model)| {
+            let (tenant, model): (&Tenant, &TenantModel) = (tenant, model);
+            let routes = model.routes.values();
+            routes.map(move |route| (tenant.as_str(), &*route.ingress))
+        };
+        let served: BTreeSet<(&str, &str)> =
+            part.model.tenants.iter().flat_map(of_tenant).collect();
+        for name in looked_at {
+            let is_served = served.contains(&(&*name.namespace, &*name.name));
+            if is_served || self.index.get(name).is_none() {
+                self.unserved.remove(name);
+            } else {
+                self.unserved.insert(Arc::clone(name));
+            }
+        }
     }
 
     /// Notes what is wrong, and gives backends their endpoints.

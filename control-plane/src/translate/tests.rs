@@ -120,6 +120,7 @@ fn ingress() -> impl Strategy<Value = Content> {
                         rules,
                         tls,
                     },
+                    told: crate::objects::ingress::Told::default(),
                 }))
             },
         )

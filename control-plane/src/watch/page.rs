@@ -1,6 +1,6 @@
 //! One list, page by page: the next page is asked for before this one is decoded.
 //!
-//! In: the address of a list and its parameters. Out: its objects and its version. API server and tier work at the same time
+//! In: the address of a list and its parameters. Out: its objects, and how new they and it are. API server and tier work at the same time
 //! so, which is a good part of the time that a tier needs from its start until it serves. It does not try again.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::{MaybeDone, maybe_done};
 use kube::api::{ListMeta, ListParams, ObjectList};
-use kube::{Client, Error};
+use kube::{Client, Error, Resource};
 use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use tokio::time::timeout;
@@ -21,17 +21,32 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Turns of the runtime in which a request gets to the socket: client, queue and connection are tasks of their own.
 const TURNS: usize = 8;
 
+/// All objects of a list.
+pub(super) struct Listed {
+    pub(super) objects: Vec<Object>,
+    /// The newest resourceVersion among them; 0 without any.
+    pub(super) newest: u64,
+    /// That of the list.
+    pub(super) version: String,
+}
+
+/// A resourceVersion as the number that it is; 0 when it is none.
+pub(super) fn number(version: Option<&str>) -> u64 {
+    version.map_or(0, |version| version.parse().unwrap_or_default())
+}
+
 /// Asks for all pages. `parameters` are those of the first.
 pub(super) async fn list<K>(
     client: &Client,
     url: &str,
     mut parameters: ListParams,
-) -> anyhow::Result<(Vec<Object>, String)>
+) -> anyhow::Result<Listed>
 where
-    K: Clone + DeserializeOwned,
+    K: Resource + Clone + DeserializeOwned,
     Object: From<K>,
 {
     let mut objects: Vec<Object> = Vec::new();
+    let mut newest = 0;
     let mut text = ask(client, url, &parameters).await?;
     loop {
         let token = continue_token(&text);
@@ -47,11 +62,18 @@ where
         }
         let page: ObjectList<K> = serde_json::from_str(&text).map_err(Error::SerdeError)?;
         drop(text);
-        objects.extend(page.items.into_iter().map(Object::from));
+        for item in page.items {
+            newest = newest.max(number(item.meta().resource_version.as_deref()));
+            objects.push(Object::from(item));
+        }
         let Some(mut next) = next.as_mut().as_pin_mut() else {
             let version = page.metadata.resource_version.unwrap_or_default();
             anyhow::ensure!(!version.is_empty(), "the list has no resourceVersion");
-            return Ok((objects, version));
+            return Ok(Listed {
+                objects,
+                newest,
+                version,
+            });
         };
         next.as_mut().await;
         text = next.take_output().expect("it is done")?;

@@ -1,6 +1,6 @@
 //! Objects without what nobody here reads. Pure.
 //!
-//! In: JSON of the API server. Out: an object whose metadata holds only what we read. Status and managed fields are most of an
+//! In: JSON of the API server. Out: an object whose metadata holds only what we read. Managed fields are most of an
 //! Ingress and of an EndpointSlice; passed over in the text, they cost neither time nor memory when thousands are listed.
 
 use std::borrow::Cow;
@@ -30,6 +30,7 @@ struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
     resource_version: Option<String>,
+    uid: Option<String>,
     creation_timestamp: Option<Time>,
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
@@ -42,6 +43,14 @@ struct Specified<S> {
     metadata: Metadata,
     #[serde(default = "none")]
     spec: Option<S>,
+}
+
+#[derive(Deserialize)]
+struct Ingress {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: Option<networking::v1::IngressSpec>,
+    status: Option<networking::v1::IngressStatus>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +129,7 @@ impl From<Metadata> for ObjectMeta {
             name: metadata.name,
             namespace: metadata.namespace,
             resource_version: metadata.resource_version,
+            uid: metadata.uid,
             creation_timestamp: metadata.creation_timestamp,
             annotations: metadata.annotations,
             labels: metadata.labels,
@@ -132,11 +142,15 @@ impl From<Metadata> for ObjectMeta {
 
 impl Decode for networking::v1::Ingress {
     fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Specified { metadata, spec } = Specified::deserialize(deserializer)?;
+        let Ingress {
+            metadata,
+            spec,
+            status,
+        } = Ingress::deserialize(deserializer)?;
         Ok(Self {
             metadata: metadata.into(),
             spec,
-            ..Self::default()
+            status,
         })
     }
 }
@@ -206,7 +220,7 @@ mod tests {
     #[test]
     fn nothing_that_is_read_is_left_out() {
         let metadata = json!({
-            "name": "web", "namespace": "shop", "resourceVersion": "7", "uid": "u", "generation": 3,
+            "name": "web", "namespace": "shop", "resourceVersion": "7", "uid": "8e5b6e9c-21d1-4c32-9d8e-0f4f0f6f7c11", "generation": 3,
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "annotations": {"kubernetes.io/ingress.class": "tiergate", "other": "x"},
             "labels": {"kubernetes.io/service-name": "web"},
@@ -214,7 +228,7 @@ mod tests {
         });
         let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
         for ingress in [
-            json!({"metadata": metadata, "status": {"loadBalancer": {}}, "spec": {
+            json!({"metadata": metadata, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a.example"}]}}, "spec": {
                 "ingressClassName": "c", "defaultBackend": backend, "tls": [{"hosts": ["a"], "secretName": "s"}],
                 "rules": [{"host": "a", "http": {"paths": [{"path": "/", "pathType": "Exact", "backend": backend}]}}],
             }}),

@@ -17,11 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::metrics::{EventType, Restart};
-use super::page;
+use super::page::{self, Listed, number};
 use super::patience::Patience;
 use super::rights::{Asked, Verb};
 use super::trouble::{Reason, Subject, Trouble};
-use super::{FAILURES_MAX, RELIST_INTERVAL, SILENCE_MARGIN, Sinks, Unheard, WATCH_TIMEOUT_SECONDS};
+use super::{
+    FAILURES_MAX, RELIST_INTERVAL, SILENCE_MARGIN, Sinks, Unheard, Version, WATCH_TIMEOUT_SECONDS,
+};
 use crate::objects::certificate::SECRET_TYPE;
 use crate::objects::{Change, Kind, Object};
 
@@ -117,11 +119,17 @@ impl Source {
     {
         loop {
             match self.list_once(api, &listing).await {
-                Ok((objects, version)) => {
+                Ok(Listed {
+                    objects,
+                    newest,
+                    version,
+                }) => {
                     self.heard(EventType::List);
                     self.succeeded(Verb::List);
                     self.sinks.troubles.read(self.kind);
-                    self.sinks.send(Change::Replace(self.kind, objects)).await?;
+                    let all = Change::Replace(self.kind, objects);
+                    let heard = self.version(newest, &version);
+                    self.sinks.tell(Some(all), Some(heard)).await?;
                     return Ok(version);
                 }
                 Err(error) => {
@@ -139,11 +147,7 @@ impl Source {
         }
     }
 
-    async fn list_once<K>(
-        &self,
-        api: &Api<K>,
-        listing: &Listing,
-    ) -> anyhow::Result<(Vec<Object>, String)>
+    async fn list_once<K>(&self, api: &Api<K>, listing: &Listing) -> anyhow::Result<Listed>
     where
         K: Resource + Clone + Debug + DeserializeOwned,
         Object: From<K>,
@@ -283,10 +287,11 @@ impl Source {
         };
         self.heard(event_type);
         self.succeeded(Verb::Watch);
-        if let Some(change) = change {
-            let sent = self.sinks.send(change).await;
-            sent.map_err(|Unheard| End::Unheard)?;
-        }
+        let seen = news_version.as_deref().unwrap_or_default();
+        let object = change.as_ref().map_or(0, |_| number(Some(seen)));
+        let heard = self.version(object, seen);
+        let sent = self.sinks.tell(change, Some(heard)).await;
+        sent.map_err(|Unheard| End::Unheard)?;
         match news_version.filter(|version| !version.is_empty()) {
             Some(news_version) => {
                 *version = news_version;
@@ -348,6 +353,14 @@ impl Source {
 
     async fn wait_after(&mut self, trouble: &Trouble) {
         sleep(self.patience.after(trouble.reason, Instant::now())).await;
+    }
+
+    fn version(&self, object: u64, seen: &str) -> Version {
+        Version {
+            kind: self.kind,
+            object,
+            seen: number(Some(seen)),
+        }
     }
 
     fn asked(&self, verb: Verb) -> Asked<'_> {

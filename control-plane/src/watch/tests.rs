@@ -49,8 +49,17 @@ impl World {
         self.listed().await
     }
 
+    /// The next change. News that nothing has changed are passed over.
+    async fn change(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.news.recv().await.unwrap().change {
+                return change;
+            }
+        }
+    }
+
     async fn listed(&mut self) -> Vec<String> {
-        let change = self.news.recv().await.unwrap().change;
+        let change = self.change().await;
         let Change::Replace(Kind::Service, objects) = change else {
             panic!("{change:?} is no list");
         };
@@ -88,20 +97,32 @@ async fn a_list_comes_first_and_then_what_changes() {
     let watch = watch.watch();
     watch.event("ADDED", service("c", "6", 80)).await;
     watch.event("DELETED", service("a", "7", 80)).await;
-    let Change::Apply(object) = world.news.recv().await.unwrap().change else {
+    let made = world.news.recv().await.unwrap();
+    let Some(Change::Apply(object)) = made.change else {
         panic!("c was made");
     };
     assert_eq!(object.name, ObjectName::new("shop", "c"));
-    let gone = world.news.recv().await.unwrap().change;
+    let version = |object, seen| Version {
+        kind: Kind::Service,
+        object,
+        seen,
+    };
+    assert_eq!(made.version, Some(version(6, 6)));
+    let gone = world.news.recv().await.unwrap();
     assert_eq!(
-        gone,
-        Change::Delete(Kind::Service, ObjectName::new("shop", "a"))
+        gone.change,
+        Some(Change::Delete(Kind::Service, ObjectName::new("shop", "a")))
     );
+    assert_eq!(gone.version, Some(version(7, 7)));
+    watch.bookmark("9").await;
+    let nothing = world.news.recv().await.unwrap();
+    assert_eq!(nothing.change, None);
+    assert_eq!(nothing.version, Some(version(0, 9)));
     drop(watch);
     let next = world.call().await;
     assert_eq!(
         next.parameter("resourceVersion"),
-        Some("7"),
+        Some("9"),
         "it goes on from the last"
     );
     world.assert_metric(r#"watch_events_total{kind="Service",type="apply"} 1"#);

@@ -114,13 +114,23 @@ def secrets(scenario, objects):
             yield f"{chart.called(role)} gives {sorted(verbs)} on Secrets"
 
 
+# What a tier may write: what became of Ingresses, and which replica tells.
+WRITES = {
+    ("networking.k8s.io", "ingresses/status"): {"patch"},
+    ("", "events"): {"create"},
+    ("coordination.k8s.io", "leases"): {"create", "update", "delete"},
+}
+
+
 def wildcards(_, objects):
-    """Rights are named one by one, and only to read."""
+    """Rights are named one by one, and only to read, but for those by which owners are told."""
     for item in objects:
         if item["kind"] in ("Role", "ClusterRole"):
             for rule in item.get("rules") or []:
                 named = rule.get("apiGroups", []) + rule.get("resources", []) + rule["verbs"]
-                if "*" in named or not set(rule["verbs"]) <= {"get", "list", "watch"}:
+                kinds = [(group, resource) for group in rule.get("apiGroups", []) for resource in rule.get("resources", [])]
+                writes = set.intersection(*(WRITES.get(kind, set()) for kind in kinds)) if kinds else set()
+                if "*" in named or not set(rule["verbs"]) <= {"get", "list", "watch"} | writes:
                     yield f"{chart.called(item)}: {rule}"
 
 

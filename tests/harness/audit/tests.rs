@@ -219,3 +219,31 @@ fn a_watch_is_counted_once() {
     assert_eq!(namespace_tier().requests(&log).count(), 2);
     assert!(table(&namespace_tier(), &log).contains("| watch | 2 |"));
 }
+
+#[test]
+fn a_pod_at_rest_reads_little_and_writes_only_leases() {
+    let of = |asked: &[(&str, usize)]| {
+        let repeated = asked
+            .iter()
+            .flat_map(|(words, times)| std::iter::repeat_n(request("ceph", words), *times));
+        let requests: Vec<Request> = repeated.collect();
+        let pods = requests_by_pod(&namespace_tier(), &requests, 0..i64::MAX);
+        pods.into_values().next().expect("one pod asked")
+    };
+    let calm = of(&[("list services ceph -", 3), ("update leases ceph a", 24)]);
+    assert_eq!((calm.requests, calm.leases), (27, 24));
+    assert!(calm.too_much_at_rest().is_empty());
+    let wild = of(&[
+        ("list services ceph -", 4),
+        ("update leases ceph a", 25),
+        ("patch ingresses/status ceph web", 1),
+    ]);
+    assert_eq!(
+        wild.too_much_at_rest(),
+        [
+            "list services in ceph: 4 times, at most 3",
+            "25 for Leases, at most 24",
+            "1 other writes"
+        ]
+    );
+}

@@ -9,6 +9,9 @@ use tiergate_data_plane::net::Families;
 use super::super::key::{About, Arity, Default, Key, Place, Tier, Tiers, Unfit};
 use super::super::value;
 use super::{ABOUT, EXPLAINED, NOT_YET};
+use crate::objects::ingress::Address;
+use crate::scope::ObjectName;
+use crate::status::address;
 
 /// Where plain HTTP is served.
 pub const HTTP_ADDRESS: Key<SocketAddr> = Key {
@@ -199,18 +202,34 @@ pub const VIP_INTERFACE: Key<()> = Key {
 };
 
 /// Addresses for the status of Ingresses.
-pub const PUBLISH_ADDRESS: Key<()> = Key {
+pub const PUBLISH_ADDRESS: Key<Address> = Key {
     about: About {
         name: "publish_address",
         arity: Arity::List,
         placeholder: "ADDRESS",
-        form: "none",
-        example: "none",
+        form: "an IP address or a DNS name",
+        example: "192.0.2.1",
         default: Default::Value("none"),
-        meaning: "Addresses for the status of Ingresses. Not available in this version, which writes no status.",
+        meaning: "Addresses for status.loadBalancer of each Ingress, published when every replica serves it. `none`: those of \
+                  publish_service.",
         ..ABOUT
     },
-    parse: |_, _| Err(NOT_YET),
+    parse: |_, text| address(text).ok_or(Unfit::Form),
+};
+
+/// The Service whose address is published.
+pub const PUBLISH_SERVICE: Key<ObjectName> = Key {
+    about: About {
+        name: "publish_service",
+        placeholder: "NAMESPACE/NAME",
+        form: "NAMESPACE/NAME",
+        example: "kube-system/tiergate-cluster",
+        default: Default::Nothing("without publish_address either, no status is written"),
+        meaning: "Service of this tier, whose addresses are published in place of publish_address: those of its load \
+                  balancer, else its external ones, else those of the cluster.",
+        ..ABOUT
+    },
+    parse: super::objects::object_name,
 };
 
 fn families(_: &About, text: &str) -> Result<Option<Families>, Unfit> {

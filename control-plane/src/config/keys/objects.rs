@@ -201,7 +201,7 @@ pub const EXTERNAL_NAME_SERVERS: Key<SocketAddr> = Key {
     parse: value::from_text,
 };
 
-fn object_name(about: &About, text: &str) -> Result<ObjectName, Unfit> {
+pub(super) fn object_name(about: &About, text: &str) -> Result<ObjectName, Unfit> {
     let (namespace, name) = text.split_once('/').ok_or(Unfit::Form)?;
     let namespace = value::label(about, namespace)?;
     let name = value::subdomain(about, name)?;

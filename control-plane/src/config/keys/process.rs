@@ -62,13 +62,14 @@ pub const ELECTION_ID: Key<String> = Key {
     about: About {
         name: "election_id",
         placeholder: "LEASE",
-        form: "the name of a Lease",
+        form: "the name of a Lease of at most 63 characters",
         example: "tiergate-leader",
-        default: Default::Nothing("none is needed"),
-        meaning: "Lease by which the replicas of a tier agree on who writes. This version writes nothing and takes no lease.",
+        default: Default::Nothing("the name of the program and of the first class"),
+        meaning: "Lease by which the replicas of a tier agree on who writes statuses and Events, and the field manager of what \
+                  is written. Every tier must have its own, and all its replicas the same.",
         ..ABOUT
     },
-    parse: value::subdomain,
+    parse: value::short_subdomain,
 };
 
 /// Threads of the request path.

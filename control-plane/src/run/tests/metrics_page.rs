@@ -65,8 +65,10 @@ async fn families() -> usize {
         net: TokioNet,
         client: kubernetes(opened, json!({})),
         seed: 1,
+        identity: crate::platform::Identity::new([], "here".to_owned()),
     };
     let _ = ControlPlane::new(&platform, Scope::default(), cell, &mut registry);
+    let _ = crate::status::Metrics::register(&mut registry);
     Admin::<TokioNet>::bind(&TokioNet, "127.0.0.1:0".parse().unwrap(), &mut registry)
         .await
         .unwrap();

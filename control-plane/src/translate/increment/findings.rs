@@ -35,6 +35,10 @@ impl Findings {
         self.counts.keys()
     }
 
+    pub(super) fn of(&self, source: &Source) -> &[Condition] {
+        self.found.get(source).map_or(&[], Vec::as_slice)
+    }
+
     /// What is wrong there now: nothing else any more.
     pub(super) fn note(&mut self, source: Source, mut conditions: Vec<Condition>) {
         if conditions.is_empty() && self.found.is_empty() {

@@ -85,6 +85,14 @@ impl Index {
         unnamed
     }
 
+    /// Holds an Ingress that asks for the same in the place of the one that is held, so that not both are kept.
+    pub(super) fn hold(&mut self, name: &ObjectName, ingress: &Arc<Ingress>) {
+        let held = self.ours.get_mut(name);
+        if let Some(held) = held.filter(|held| held.asks_for_the_same(ingress)) {
+            *held = Arc::clone(ingress);
+        }
+    }
+
     fn remove(&mut self, id: &Arc<ObjectName>) -> BTreeSet<BackendName> {
         let Some(before) = self.ours.remove(id) else {
             return BTreeSet::new();

@@ -28,6 +28,16 @@
 {{- if eq $settings.mode "cluster" -}}
 {{- $args = append $args (printf "--secret-namespaces=%s" (include "tiergate.secretNamespaces" . | fromJsonArray | join ",")) -}}
 {{- end -}}
+{{- $args = append $args (printf "--election-id=%s" (include "tiergate.fullname" .)) -}}
+{{- $published := dig "addresses" list (.Values.status | default dict) -}}
+{{- if and (not $published) (ne $settings.vip.mode "none") -}}
+{{- range $settings.vip.addresses -}}{{- $published = append $published (splitList "/" . | first) -}}{{- end -}}
+{{- end -}}
+{{- range $published -}}
+{{- $args = append $args (printf "--publish-address=%s" .) -}}
+{{- else -}}
+{{- $args = append $args (printf "--publish-service=$(POD_NAMESPACE)/%s" (include "tiergate.fullname" .)) -}}
+{{- end -}}
 {{- $args = append $args (printf "--drain-timeout=%ds" (int .Values.deployment.drain.timeoutSeconds)) -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- range (kindIs "slice" $value | ternary $value (list $value)) -}}

@@ -31,6 +31,9 @@
   "secret_namespaces" "unset; set rbac.secretNamespaces"
   "drain_delay" "unset; set deployment.drain.delaySeconds"
   "drain_timeout" "unset; set deployment.drain.timeoutSeconds"
+  "publish_address" "unset; set status.addresses"
+  "publish_service" "unset; set status.addresses"
+  "election_id" "unset: the name of the release's objects"
   "vip_mode" "unset; set vip.mode"
   "vip_address" "unset; set vip.addresses"
   "vip_interface" "unset; set vip.interface" | toJson -}}

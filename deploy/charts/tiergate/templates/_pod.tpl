@@ -67,10 +67,11 @@ spec:
     - {{ include "tiergate.program" . }}
   args:
     {{- include "tiergate.args" . | trim | nindent 4 }}
-  {{- with .Values.extraEnv }}
   env:
+    {{- include "tiergate.identityEnv" . | nindent 4 }}
+    {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- end }}
   {{- with .Values.extraEnvFrom }}
   envFrom:
     {{- toYaml . | nindent 4 }}
@@ -107,6 +108,19 @@ spec:
     {{- with .Values.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* Which pod it is, for the other replicas. What extraEnv says of it goes before. */}}
+{{- define "tiergate.identityEnv" -}}
+{{- $given := list -}}
+{{- range .Values.extraEnv -}}{{- $given = append $given .name -}}{{- end -}}
+{{- $env := list -}}
+{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" -}}
+{{- if not (has $name $given) -}}
+{{- $env = append $env (dict "name" $name "valueFrom" (dict "fieldRef" (dict "apiVersion" "v1" "fieldPath" $path))) -}}
+{{- end -}}
+{{- end -}}
+{{- with $env -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{/*

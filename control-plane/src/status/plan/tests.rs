@@ -1,0 +1,278 @@
+use super::*;
+use crate::objects::Kind;
+use crate::objects::ingress::Told;
+use crate::publish::testing::programmed;
+use crate::status::address;
+use crate::translate::condition::{ObjectReference, Reason};
+
+fn name(name: &str) -> ObjectName {
+    ObjectName::new("shop", name)
+}
+
+fn published() -> Vec<Address> {
+    ["192.0.2.1", "lb.example"]
+        .map(|text| address(text).unwrap())
+        .into()
+}
+
+fn hash_of_published() -> u64 {
+    hash_of(["192.0.2.1", "lb.example"])
+}
+
+fn standing(ingress: &str) -> Standing {
+    Standing {
+        name: name(ingress),
+        told: Told::default(),
+        is_ours: true,
+        is_served: true,
+        conditions: Vec::new(),
+    }
+}
+
+fn condition(ingress: &str) -> Condition {
+    Condition {
+        object: ObjectReference {
+            kind: Kind::Ingress,
+            name: name(ingress),
+        },
+        field: "spec.rules[0]".to_owned(),
+        reason: Reason::PathConflict,
+        message: "an Ingress of another namespace has it".to_owned(),
+    }
+}
+
+fn version(ingress: u64) -> Progress {
+    programmed(&[(Kind::Ingress, ingress)]).reached
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_waits_for_every_replica() {
+    let now = Instant::now();
+    let mut plan = Plan::new(Some(published()));
+    plan.judge(standing("web"), version(7));
+    plan.programmed(&version(6), &version(7));
+    assert_eq!((plan.next(now), plan.waiting()), (None, 1));
+    plan.programmed(&version(7), &version(9));
+    let write = plan.next(now).unwrap();
+    assert_eq!((&write.addresses, &write.conditions), (&published(), &None));
+    assert_eq!((plan.next(now), plan.waiting()), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restore_versions_begin_anew() {
+    let mut plan = Plan::new(Some(published()));
+    plan.judge(standing("web"), version(900));
+    // The API server counts from less again, and we have all there is.
+    plan.programmed(&version(3), &version(4));
+    assert_eq!(plan.waiting(), 1);
+    plan.programmed(&version(4), &version(4));
+    assert_eq!(plan.waiting(), 0);
+}
+
+fn with(standing: &Standing, told: Told) -> Standing {
+    Standing {
+        told,
+        ..standing.clone()
+    }
+}
+
+/// What is written to an Ingress that stands so, when everybody has everything.
+fn written(plan: &mut Plan, standing: Standing) -> Option<(bool, Option<String>)> {
+    plan.judge(standing, Progress::default());
+    plan.programmed(&Progress::default(), &Progress::default());
+    let write = plan.next(Instant::now())?;
+    Some((!write.addresses.is_empty(), write.conditions))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_follows_from_how_it_stands() {
+    let told = |addresses, conditions| Told {
+        uid: None,
+        addresses,
+        conditions,
+    };
+    let text = text_of(&[condition("web")]).unwrap();
+    let text_hash = hash_of([text.as_str()]);
+    let ours = hash_of_published();
+    let new = standing("web");
+    let lost = Standing {
+        is_served: false,
+        conditions: vec![condition("web")],
+        ..standing("web")
+    };
+    let partly = Standing {
+        is_served: true,
+        ..lost.clone()
+    };
+    let foreign = Standing {
+        is_ours: false,
+        is_served: false,
+        ..standing("web")
+    };
+    let wrong = Some(text);
+    for (standing, expected, why) in [
+        (with(&new, told(0, 0)), Some((true, None)), "a new one"),
+        (with(&new, told(ours, 0)), None, "nothing differs"),
+        (
+            with(&new, told(5, 0)),
+            Some((true, None)),
+            "an address of before",
+        ),
+        (
+            with(&new, told(ours, 9)),
+            Some((true, None)),
+            "a condition that is gone",
+        ),
+        (
+            with(&lost, told(0, 0)),
+            Some((false, wrong.clone())),
+            "no rule is served",
+        ),
+        (with(&lost, told(0, text_hash)), None, "and it is told so"),
+        (
+            with(&lost, told(ours, 0)),
+            Some((true, wrong.clone())),
+            "an address is kept",
+        ),
+        (
+            with(&partly, told(0, text_hash)),
+            Some((true, wrong.clone())),
+            "some rule is served",
+        ),
+        (with(&foreign, told(0, 0)), None, "of another class"),
+        (
+            with(&foreign, told(ours, 0)),
+            Some((false, None)),
+            "it was ours",
+        ),
+        (with(&foreign, told(5, 0)), None, "another's address"),
+        (
+            with(&foreign, told(5, 9)),
+            Some((false, None)),
+            "it was told conditions",
+        ),
+    ] {
+        let mut plan = Plan::new(Some(published()));
+        assert_eq!(written(&mut plan, standing), expected, "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_addresses_only_conditions_are_written() {
+    let told = |standing: Standing, addresses| Standing {
+        told: Told {
+            addresses,
+            ..Told::default()
+        },
+        ..standing
+    };
+    let lost = Standing {
+        is_served: false,
+        conditions: vec![condition("web")],
+        ..standing("web")
+    };
+    let foreign = Standing {
+        is_ours: false,
+        ..standing("web")
+    };
+    let mut plan = Plan::new(None);
+    for (standing, expected) in [
+        (standing("web"), None),
+        (told(standing("web"), 5), None),
+        (told(foreign, 5), None),
+        (lost, Some((false, text_of(&[condition("web")])))),
+    ] {
+        assert_eq!(written(&mut plan, standing), expected);
+    }
+}
+
+/// Somebody replaces our address as soon as it is there.
+#[tokio::test(start_paused = true)]
+async fn a_quarrel_over_an_address_rests_ever_longer() {
+    let mut plan = Plan::new(Some(published()));
+    let replaced = with(
+        &standing("web"),
+        Told {
+            addresses: 5,
+            ..Told::default()
+        },
+    );
+    let done = Written {
+        name: name("web"),
+        result: WriteResult::Written,
+        detail: String::new(),
+    };
+    assert!(written(&mut plan, standing("web")).is_some());
+    plan.done(&done, Instant::now());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(written(&mut plan, replaced.clone()), None);
+        let now = Instant::now();
+        let due = plan.next_due().unwrap();
+        waits.push(due.duration_since(now).as_secs());
+        tokio::time::advance(due.duration_since(now)).await;
+        assert_eq!(plan.due(due), [name("web")]);
+        assert!(written(&mut plan, replaced.clone()).is_some());
+        plan.done(&done, due);
+    }
+    assert_eq!(waits, [10, 40, 160, 640, 2560, 3600]);
+    // Where nobody replaces it for long, it is forgotten.
+    tokio::time::advance(QUARREL_MAX * 2).await;
+    plan.done(&done, Instant::now());
+    assert!(plan.recent.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_that_changes_all_the_time_rests() {
+    let start = Instant::now();
+    let mut plan = Plan::new(Some(published()));
+    for _ in 0..WRITES_MAX {
+        assert!(written(&mut plan, standing("web")).is_some());
+    }
+    assert_eq!(written(&mut plan, standing("web")), None);
+    assert!(written(&mut plan, standing("other")).is_some());
+    assert_eq!(plan.next_due(), Some(start + WINDOW));
+    assert!(plan.due(start).is_empty());
+    tokio::time::advance(WINDOW).await;
+    assert_eq!(plan.due(Instant::now()), [name("web")]);
+    assert!(written(&mut plan, standing("web")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_tried_again_ever_later() {
+    let mut plan = Plan::new(Some(published()));
+    let failed = |result| Written {
+        name: name("web"),
+        result,
+        detail: String::new(),
+    };
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        assert!(written(&mut plan, standing("web")).is_some());
+        let now = Instant::now();
+        plan.done(&failed(WriteResult::Failed), now);
+        let due = plan.next_due().unwrap();
+        waits.push(due.duration_since(now).as_secs());
+        tokio::time::advance(due.duration_since(now).max(WINDOW)).await;
+        assert_eq!(plan.due(Instant::now()), [name("web")]);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    assert!(written(&mut plan, standing("web")).is_some());
+    plan.done(&failed(WriteResult::Gone), Instant::now());
+    assert_eq!(plan.next_due(), None);
+}
+
+#[test]
+fn a_hundred_conditions_are_told_as_sixteen_and_how_many_more() {
+    let many: Vec<_> = std::iter::repeat_n(condition("web"), 100).collect();
+    let text = text_of(&many).unwrap();
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(entries.len(), CONDITIONS_MAX + 1);
+    assert_eq!(entries[0]["reason"], "PathConflict");
+    assert_eq!(
+        entries[0]["message"],
+        "spec.rules[0]: an Ingress of another namespace has it"
+    );
+    assert_eq!(entries[16]["message"], "and 84 more");
+    assert_eq!(text_of(&[]), None);
+}

@@ -53,6 +53,8 @@ enum Running<N: Net> {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after its deadline the request path may take to let go.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// How long a start waits for the Lease that tells the others of this replica.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it may take to let go of the Leases at the end.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -126,10 +128,11 @@ pub async fn run<N: Net>(
     tasks.spawn(control_plane.run(gone(stopped)));
     // It lets go of its Leases only when nothing is served any more: until then others wait for this replica.
     let (leave, left) = watch::channel(());
+    let joined = reporter.joined();
     let reporting = tokio::spawn(reporter.run(left));
     let result = tokio::select! {
         biased;
-        result = serve(front, &common, &handle, &readiness, shutdown) => result,
+        result = serve(front, &common, &handle, &readiness, joined, shutdown) => result,
         Some(_) = tasks.join_next() => Err(Failure::Fault("the admin port or the control plane has ended")),
     };
     drop(stop);
@@ -196,6 +199,7 @@ async fn serve<N: Net>(
     common: &Common,
     handle: &publish::Handle,
     readiness: &Readiness,
+    mut joined: watch::Receiver<bool>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     tokio::pin!(shutdown);
@@ -206,6 +210,8 @@ async fn serve<N: Net>(
     }
     let (drain, signal) = drain::channel();
     let running = front.start(signal.clone()).await?;
+    // Before requests come here, whoever publishes addresses must know of this replica.
+    let _ = timeout(JOIN_TIMEOUT, joined.wait_for(|joined| *joined)).await;
     readiness.listening();
     let (http, https) = running.addresses();
     tracing::info!(http = %list(&http), https = %list(&https), "serving");

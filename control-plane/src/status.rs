@@ -82,6 +82,7 @@ pub(crate) struct Reporter {
     settings: Settings,
     handle: Handle,
     metrics: Metrics,
+    joined: watch::Sender<bool>,
 }
 
 // === impl Reporter ===
@@ -104,7 +105,13 @@ impl Reporter {
             settings,
             handle,
             metrics: Metrics::register(registry),
+            joined: watch::Sender::new(false),
         }
+    }
+
+    /// Whether the others were told of this replica, or the API server does not take it.
+    pub(crate) fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.subscribe()
     }
 
     /// Tells until `shutdown` is said, from when everything has been read for the first time.
@@ -125,6 +132,7 @@ impl Reporter {
             leases.clone(),
             self.roster.clone(),
             self.handle.programmed(),
+            self.joined.clone(),
         );
         let leader = Leader::new(self, leases, is_leader);
         tokio::join!(

@@ -56,6 +56,8 @@ pub(super) struct Member {
     plan: Plan,
     lease: Option<Lease>,
     is_failing: bool,
+    /// True from the first answer of the API server on.
+    joined: watch::Sender<bool>,
 }
 
 // === impl Plan ===
@@ -91,6 +93,7 @@ impl Member {
         api: Api<Lease>,
         roster: Roster,
         programmed: watch::Receiver<Programmed>,
+        joined: watch::Sender<bool>,
     ) -> Self {
         Self {
             api,
@@ -99,6 +102,7 @@ impl Member {
             plan: Plan::default(),
             lease: None,
             is_failing: false,
+            joined,
         }
     }
 
@@ -119,10 +123,12 @@ impl Member {
             let begun = Instant::now();
             match timeout(REQUEST_TIMEOUT, self.write(progress)).await {
                 Ok(Ok(())) => {
+                    self.joined.send_replace(true);
                     self.is_failing = false;
                     self.plan.told(progress, begun);
                 }
                 Ok(Err(error)) => {
+                    self.joined.send_replace(true);
                     self.failed(&with_causes(&error));
                     held_until = Instant::now() + RETRY;
                 }

@@ -109,6 +109,11 @@ impl Reporter {
         }
     }
 
+    /// The field manager of what it writes.
+    fn manager(&self) -> String {
+        field_manager(&self.namespace, &self.roster.election)
+    }
+
     /// Whether the others were told of this replica, or the API server does not take it.
     pub(crate) fn joined(&self) -> watch::Receiver<bool> {
         self.joined.subscribe()

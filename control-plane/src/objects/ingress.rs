@@ -85,6 +85,8 @@ pub struct Told {
     pub addresses: u64,
     /// [`hash_of`] the annotation; 0 without it.
     pub conditions: u64,
+    /// The [`applier`]s of its fields.
+    pub appliers: u64,
 }
 
 /// An address in the status of an Ingress.
@@ -152,8 +154,27 @@ impl Told {
             uid: uid.and_then(|uid| Uuid::try_parse(uid).ok()),
             addresses: hash_of(addresses),
             conditions: hash_of(conditions.map(String::as_str)),
+            appliers: ingress
+                .metadata
+                .managed_fields
+                .iter()
+                .flatten()
+                .filter(|fields| fields.operation.as_deref() == Some("Apply"))
+                .filter_map(|fields| fields.manager.as_deref())
+                .fold(0, |all, manager| all | applier(manager)),
         }
     }
+
+    /// Whether some field of it may be this field manager's, by server-side apply. Seldom so although none is.
+    #[must_use]
+    pub fn may_be_applied_by(&self, manager: &str) -> bool {
+        self.appliers & applier(manager) != 0
+    }
+}
+
+/// A field manager as one bit of 64.
+fn applier(manager: &str) -> u64 {
+    1 << (hash_of([manager]) % 64)
 }
 
 /// The same number for the same texts, in every process; 0 without any.

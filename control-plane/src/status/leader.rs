@@ -22,7 +22,7 @@ use super::metrics::WriteResult;
 use super::plan::Plan;
 use super::roll::{Reached, Roll};
 use super::write::Written;
-use super::{Reporter, TIER_LABEL, field_manager};
+use super::{Reporter, TIER_LABEL};
 use crate::failure::with_causes;
 use crate::publish::Programmed;
 use crate::translate::condition::Condition;
@@ -180,10 +180,11 @@ impl<'l> Term<'l> {
 
     /// The addresses are others now.
     fn publish(&mut self, known: Known) {
+        let manager = self.reporter.manager();
         self.plan = match known {
             Known::NotYet => None,
-            Known::Unpublished => Some(Plan::new(None)),
-            Known::At(addresses) => Some(Plan::new(Some(addresses))),
+            Known::Unpublished => Some(Plan::new(manager, None)),
+            Known::At(addresses) => Some(Plan::new(manager, Some(addresses))),
         };
         self.reporter.handle.report_again();
     }
@@ -265,7 +266,7 @@ impl<'l> Term<'l> {
     fn begin_writes(&mut self) {
         let now = Instant::now();
         let Reporter { client, roster, .. } = self.reporter;
-        let manager = field_manager(&self.reporter.namespace, &roster.election);
+        let manager = self.reporter.manager();
         while self.writes.len() < WRITES_MAX
             && let Some(write) = self.plan.as_mut().and_then(|plan| plan.next(now))
         {

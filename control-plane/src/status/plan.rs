@@ -41,6 +41,8 @@ const MESSAGE_LENGTH_MAX: usize = 400;
 /// What is to be written.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The field manager of what is written.
+    manager: String,
     /// None: none are published.
     addresses: Option<Vec<Address>>,
     waiting: BTreeMap<ObjectName, (Write, Progress)>,
@@ -64,8 +66,9 @@ struct Recent {
 
 impl Plan {
     /// Nothing yet. Without addresses only conditions are written.
-    pub(super) fn new(addresses: Option<Vec<Address>>) -> Self {
+    pub(super) fn new(manager: String, addresses: Option<Vec<Address>>) -> Self {
         Self {
+            manager,
             addresses,
             waiting: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -90,15 +93,15 @@ impl Plan {
         let is_published = is_ours && (is_served || told.addresses != 0);
         let addresses = if is_published { published } else { &[] };
         let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        let ours: Vec<_> = published.iter().map(ToString::to_string).collect();
-        let [wanted, ours] = [&texts, &ours].map(|texts| hash_of(texts.iter().map(String::as_str)));
+        let wanted = hash_of(texts.iter().map(String::as_str));
         let conditions = text_of(if is_ours { &conditions } else { &[] });
-        let differs = told.conditions != hash_of(conditions.as_deref());
-        let moves = if is_ours {
-            self.addresses.is_some() && told.addresses != wanted
+        let moves = is_ours && self.addresses.is_some() && told.addresses != wanted;
+        let differs = if is_ours {
+            told.conditions != hash_of(conditions.as_deref())
         } else {
-            // Another's address is another's affair.
-            told.addresses != 0 && told.addresses == ours
+            // What another tier tells of its own is another's affair.
+            let tells = told.addresses != 0 || told.conditions != 0;
+            tells && told.may_be_applied_by(&self.manager)
         };
         if !differs && !moves {
             return;

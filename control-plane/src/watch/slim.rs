@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::{core, discovery, networking};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -34,6 +34,14 @@ struct Metadata {
     creation_timestamp: Option<Time>,
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
+    managed_fields: Option<Vec<Manager>>,
+}
+
+/// Who manages fields, without which.
+#[derive(Deserialize)]
+struct Manager {
+    manager: Option<String>,
+    operation: Option<String>,
 }
 
 /// An object with a specification.
@@ -133,6 +141,14 @@ impl From<Metadata> for ObjectMeta {
             creation_timestamp: metadata.creation_timestamp,
             annotations: metadata.annotations,
             labels: metadata.labels,
+            managed_fields: metadata.managed_fields.map(|all| {
+                let entry = |one: Manager| ManagedFieldsEntry {
+                    manager: one.manager,
+                    operation: one.operation,
+                    ..ManagedFieldsEntry::default()
+                };
+                all.into_iter().map(entry).collect()
+            }),
             ..Self::default()
         }
     }
@@ -224,7 +240,7 @@ mod tests {
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "annotations": {"kubernetes.io/ingress.class": "tiergate", "other": "x"},
             "labels": {"kubernetes.io/service-name": "web"},
-            "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {"f:rules": {}}}}],
+            "managedFields": [{"manager": "m", "operation": "Apply", "fieldsV1": {"f:spec": {"f:rules": {}}}}],
         });
         let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
         for ingress in [

@@ -1,9 +1,13 @@
 use super::*;
-use crate::objects::Kind;
+use k8s_openapi::api::networking::v1;
+
 use crate::objects::ingress::Told;
+use crate::objects::{Content, Kind, Object};
 use crate::publish::testing::programmed;
 use crate::status::address;
 use crate::translate::condition::{ObjectReference, Reason};
+
+const MANAGER: &str = "shop/ingress";
 
 fn name(name: &str) -> ObjectName {
     ObjectName::new("shop", name)
@@ -48,7 +52,7 @@ fn version(ingress: u64) -> Progress {
 #[tokio::test(start_paused = true)]
 async fn an_address_waits_for_every_replica() {
     let now = Instant::now();
-    let mut plan = Plan::new(Some(published()));
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     plan.judge(standing("web"), version(7));
     plan.programmed(&version(6), &version(7));
     assert_eq!((plan.next(now), plan.waiting()), (None, 1));
@@ -60,7 +64,7 @@ async fn an_address_waits_for_every_replica() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_restore_versions_begin_anew() {
-    let mut plan = Plan::new(Some(published()));
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     plan.judge(standing("web"), version(900));
     // The API server counts from less again, and we have all there is.
     plan.programmed(&version(3), &version(4));
@@ -90,6 +94,7 @@ async fn what_is_written_follows_from_how_it_stands() {
         uid: None,
         addresses,
         conditions,
+        appliers: 0,
     };
     let text = text_of(&[condition("web")]).unwrap();
     let text_hash = hash_of([text.as_str()]);
@@ -103,11 +108,6 @@ async fn what_is_written_follows_from_how_it_stands() {
     let partly = Standing {
         is_served: true,
         ..lost.clone()
-    };
-    let foreign = Standing {
-        is_ours: false,
-        is_served: false,
-        ..standing("web")
     };
     let wrong = Some(text);
     for (standing, expected, why) in [
@@ -139,21 +139,53 @@ async fn what_is_written_follows_from_how_it_stands() {
             Some((true, wrong.clone())),
             "some rule is served",
         ),
-        (with(&foreign, told(0, 0)), None, "of another class"),
-        (
-            with(&foreign, told(ours, 0)),
-            Some((false, None)),
-            "it was ours",
-        ),
-        (with(&foreign, told(5, 0)), None, "another's address"),
-        (
-            with(&foreign, told(5, 9)),
-            Some((false, None)),
-            "it was told conditions",
-        ),
     ] {
-        let mut plan = Plan::new(Some(published()));
+        let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
         assert_eq!(written(&mut plan, standing), expected, "{why}");
+    }
+}
+
+/// As an Ingress tells of itself that has fields of ours.
+fn applied() -> Told {
+    let fields = serde_json::json!([{"manager": MANAGER, "operation": "Apply"}]);
+    let ingress = serde_json::json!({"metadata": {"managedFields": fields}});
+    let ingress: v1::Ingress = serde_json::from_value(ingress).unwrap();
+    let Content::Ingress(ingress) = Object::from(ingress).content else {
+        panic!("it is an Ingress");
+    };
+    ingress.told
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_ingress_that_is_not_ours_only_what_we_told_is_taken_back() {
+    let foreign = Standing {
+        is_ours: false,
+        is_served: false,
+        ..standing("web")
+    };
+    let ours = hash_of_published();
+    let nothing = Some((false, None));
+    for (told, addresses, conditions, expected, why) in [
+        (Told::default(), 0, 0, None, "of another class"),
+        (Told::default(), 5, 9, None, "told by another tier"),
+        (
+            Told::default(),
+            ours,
+            0,
+            None,
+            "by another tier at our address",
+        ),
+        (applied(), ours, 0, nothing.clone(), "it was ours"),
+        (applied(), 0, 9, nothing, "it was told conditions"),
+        (applied(), 0, 0, None, "nothing is told"),
+    ] {
+        let told = Told {
+            addresses,
+            conditions,
+            ..told
+        };
+        let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
+        assert_eq!(written(&mut plan, with(&foreign, told)), expected, "{why}");
     }
 }
 
@@ -175,7 +207,7 @@ async fn without_addresses_only_conditions_are_written() {
         is_ours: false,
         ..standing("web")
     };
-    let mut plan = Plan::new(None);
+    let mut plan = Plan::new(MANAGER.to_owned(), None);
     for (standing, expected) in [
         (standing("web"), None),
         (told(standing("web"), 5), None),
@@ -189,7 +221,7 @@ async fn without_addresses_only_conditions_are_written() {
 /// Somebody replaces our address as soon as it is there.
 #[tokio::test(start_paused = true)]
 async fn a_quarrel_over_an_address_rests_ever_longer() {
-    let mut plan = Plan::new(Some(published()));
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     let replaced = with(
         &standing("web"),
         Told {
@@ -225,7 +257,7 @@ async fn a_quarrel_over_an_address_rests_ever_longer() {
 #[tokio::test(start_paused = true)]
 async fn an_ingress_that_changes_all_the_time_rests() {
     let start = Instant::now();
-    let mut plan = Plan::new(Some(published()));
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     for _ in 0..WRITES_MAX {
         assert!(written(&mut plan, standing("web")).is_some());
     }
@@ -240,7 +272,7 @@ async fn an_ingress_that_changes_all_the_time_rests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_tried_again_ever_later() {
-    let mut plan = Plan::new(Some(published()));
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     let failed = |result| Written {
         name: name("web"),
         result,

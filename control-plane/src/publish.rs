@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::external_names::{self, Resolver};
 use crate::objects::{Change, Changes, Effect, Kind, Objects};
 use crate::platform::{Platform, derive_rng, version};
-use crate::scope::{Scope, Secrets};
+use crate::scope::{ObjectName, Scope, Secrets};
 use crate::secrets;
 use crate::translate::increment::Increment;
 use crate::translate::secret::Wanted;
@@ -74,6 +74,8 @@ pub struct ControlPlane {
     programmed: watch::Sender<Programmed>,
     /// The Secrets to read by their names.
     secret_names: watch::Sender<secrets::Names>,
+    /// Secrets that are named and were not answered for yet. Empty for a tier that watches them.
+    unread: BTreeSet<ObjectName>,
     /// The namespaces whose Secrets are named and may not be read.
     not_allowed: BTreeSet<String>,
     /// Who looks up the names that Services stand for. None: nobody does.
@@ -140,6 +142,7 @@ impl ControlPlane {
             heard: Programmed::default(),
             programmed,
             secret_names: watch::channel(None).0,
+            unread: BTreeSet::new(),
             not_allowed: BTreeSet::new(),
             resolver: None,
             external_names: watch::channel(external_names::Wanted::default()).0,
@@ -202,6 +205,9 @@ impl ControlPlane {
                 if let Some(Change::Replace(kind, _)) = &change {
                     unlisted.remove(kind);
                 }
+                if let Some(change) = &change {
+                    self.note_answered(change);
+                }
                 let differs = change.is_some_and(|change| self.take_in(change));
                 if differs {
                     changed_since = changed_since.or(Some(heard));
@@ -210,6 +216,7 @@ impl ControlPlane {
                     self.heard.take_in(version, is_list, differs);
                 }
             }
+            self.note_unread();
             let is_first = unlisted.is_empty() && !*self.synced.borrow();
             let begun = Instant::now();
             if self.reads_by_name() && unlisted.iter().eq(&[Kind::Secret]) {
@@ -268,6 +275,29 @@ impl ControlPlane {
             );
         }
         changed
+    }
+
+    /// Notes that the API server has answered for a Secret, whatever it said.
+    fn note_answered(&mut self, change: &Change) {
+        match change {
+            Change::Apply(object) => {
+                if object.content.kind() == Kind::Secret {
+                    self.unread.remove(&object.name);
+                }
+            }
+            Change::Delete(Kind::Secret, name) => {
+                self.unread.remove(name);
+            }
+            Change::Replace(Kind::Secret, _) => self.unread.clear(),
+            Change::Delete(..) | Change::Replace(..) | Change::Resolve(..) => {}
+        }
+    }
+
+    /// Until all that are named are answered for, the table lacks certificates that it will have.
+    fn note_unread(&mut self) {
+        if self.reads_by_name() {
+            self.heard.secrets_are_read(self.unread.is_empty());
+        }
     }
 
     fn reads_by_name(&self) -> bool {
@@ -336,6 +366,11 @@ impl ControlPlane {
             if is_first || outcome.certificates_changed {
                 self.expiries.show(snapshot.table.certificates());
             }
+        }
+        if let Some(before) = self.secret_names.borrow().as_deref() {
+            self.unread.retain(|name| wanted.names.contains(name));
+            self.unread.extend(wanted.names.difference(before).cloned());
+            self.heard.secrets_are_read(self.unread.is_empty());
         }
         *programmed = self.heard;
         let (ingresses, conditions) = (increment.ingresses().len(), increment.conditions().len());

@@ -33,6 +33,11 @@ impl Progress {
         self.0[place(kind)]
     }
 
+    /// Whether Secrets are still to be read for the first time.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.of(Kind::Secret) == 0
+    }
+
     /// What both have reached.
     pub(crate) fn or_less(&self, other: &Self) -> Self {
         let mut less = *self;
@@ -89,6 +94,14 @@ impl Programmed {
             *needed = version.object.max(*needed);
         }
     }
+
+    /// Notes whether all Secrets that are named are answered for, at a tier that reads them by their names: they are no list, and have no version
+    /// in common, so 1 stands for all of them.
+    pub(super) fn secrets_are_read(&mut self, are_read: bool) {
+        let place = place(Kind::Secret);
+        self.reached.0[place] = u64::from(are_read);
+        self.needed.0[place] = 1;
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +147,17 @@ mod tests {
         assert!(!member.reached.has_reached(&leader.needed));
         // A bookmark says that nothing was missed.
         member.take_in(heard(Kind::EndpointSlice, 0, 11), false, false);
+        assert!(member.reached.has_reached(&leader.needed));
+    }
+
+    #[test]
+    fn who_has_not_read_every_secret_has_not_reached_what_others_need() {
+        let (mut leader, mut member) = (Programmed::default(), Programmed::default());
+        leader.secrets_are_read(true);
+        member.secrets_are_read(false);
+        assert!(member.reached.is_reading() && !leader.reached.is_reading());
+        assert!(!member.reached.has_reached(&leader.needed));
+        member.secrets_are_read(true);
         assert!(member.reached.has_reached(&leader.needed));
     }
 

@@ -249,7 +249,10 @@ impl<'l> Term<'l> {
             behind,
             dead,
         } = self.roll.call(&listed.items, member, own, now);
-        plan.programmed(&least, &own);
+        // A host whose certificate is still being read is not served as it is asked for.
+        if !own.is_reading() {
+            plan.programmed(&least, &own);
+        }
         if plan.waiting() > 0 && now.duration_since(since) >= PATIENCE {
             let behind = behind.unwrap_or_default();
             self.say("replica_behind", &behind);

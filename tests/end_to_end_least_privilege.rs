@@ -47,12 +47,30 @@ fn go_through_changes(cluster: &Cluster) {
         kubectl.ok(&format!("--namespace {namespace} delete ingress further"));
         cluster.until_status(&host, "/", 404);
     }
+    // What is wrong is told by Events, and that needs a right as well.
+    for (namespace, class) in [
+        ("openstack", "tiergate"),
+        ("ceph", "tiergate"),
+        ("ceph", "tiergate-cluster"),
+    ] {
+        let name = format!("broken-{class}");
+        let host = format!("{name}.{namespace}.svc.cluster.local");
+        kubectl.apply(namespace, &ingress(&name, Some(class), &host, "missing"));
+        let what = format!("an Event of {namespace}/{name}");
+        wait::until(&what, wait::CHANGE_SECONDS, || {
+            let described = kubectl.ok(&format!("--namespace {namespace} describe ingress {name}"));
+            wait::seen(described.contains("ServiceNotFound"), described)
+        });
+        kubectl.ok(&format!("--namespace {namespace} delete ingress {name}"));
+    }
     for (namespace, _, _) in TIERS {
         let tier = cluster.tier_deployment(namespace);
         kubectl.ok(&format!(
             "--namespace {namespace} rollout restart deployment {tier}"
         ));
         kubectl.rolled_out(namespace, &tier);
+        // The last that one asks for is that its Lease goes.
+        cluster.until_no_tier_leaves(namespace);
     }
     cluster.until_status("keystone.openstack.svc.cluster.local", "/v3", 200);
 }

@@ -3,7 +3,7 @@
 //! `tests/kubernetes/up` kills it when a file comes, as a lost machine would, and starts it again when the file goes.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::client::connect;
+use serde_json::Value;
+
+use crate::client::{Connection, Request, Response, connect};
 use crate::cluster::Cluster;
 use crate::process::Process;
 use crate::{kubectl, wait, world};
@@ -28,6 +30,18 @@ pub struct PlainApiServer {
     /// Where it listens.
     pub address: SocketAddr,
     _process: Process,
+}
+
+/// A client of a [`PlainApiServer`] that keeps its connection.
+pub struct ApiClient {
+    address: SocketAddr,
+    connection: Connection,
+}
+
+/// A watch that goes on: its events, each an object with `type` and `object`. It ends when the API server ends it, or when nothing
+/// came for [`SILENCE`].
+pub struct Watch {
+    lines: BufReader<TcpStream>,
 }
 
 /// How long a connection through [`as_version`] may be silent: longer than any watch is.
@@ -117,6 +131,97 @@ impl Cluster {
             address,
             _process: process,
         }
+    }
+}
+
+// === impl PlainApiServer ===
+
+impl PlainApiServer {
+    /// A client with a connection of its own.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn client(&self) -> ApiClient {
+        ApiClient {
+            address: self.address,
+            connection: Connection::open(self.address).expect("the API server answers"),
+        }
+    }
+
+    /// Watches a collection: its path with its parameters. Without a `resourceVersion` the objects that are there come first.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[must_use]
+    pub fn watch(&self, path: &str) -> Watch {
+        let mut stream = connect(self.address).expect("the API server answers");
+        stream
+            .set_read_timeout(Some(SILENCE))
+            .expect("it is a socket");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        // Of HTTP/1.0, so that the events come without the frames of chunks.
+        let asked = write!(
+            stream,
+            "GET {path}{mark}watch=true HTTP/1.0\r\nhost: localhost\r\naccept: application/json\r\n\r\n"
+        );
+        asked.expect("the API server reads");
+        let head = read_head(&mut stream).expect("the API server answers");
+        assert!(head.contains(" 200 OK\r\n"), "{path}: {head}");
+        Watch {
+            lines: BufReader::new(stream),
+        }
+    }
+}
+
+// === impl ApiClient ===
+
+impl ApiClient {
+    /// Sends JSON, a merge patch where it is one, and returns what came back.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub fn send(&mut self, method: &str, path: &str, body: &Value) -> Response {
+        let kind = match method {
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let request = Request::new(method, "localhost", path)
+            .header("content-type", kind)
+            .body(body.to_string().as_bytes());
+        if self.connection.is_done() {
+            self.connection = Connection::open(self.address).expect("the API server answers");
+        }
+        let response = self.connection.send(&request);
+        response.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// The same, which waits for as long as it takes.
+    ///
+    /// # Panics
+    /// Never: it is a socket.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        let stream = self.lines.get_ref();
+        stream.set_read_timeout(None).expect("it is a socket");
+        self
+    }
+}
+
+impl Iterator for Watch {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let length = self.lines.read_line(&mut line).unwrap_or_default();
+        if length == 0 {
+            return None;
+        }
+        Some(serde_json::from_str(&line).expect("a watch is JSON in lines"))
     }
 }
 

@@ -150,12 +150,24 @@ rules:
 - apiGroups: [networking.k8s.io]
   resources: [ingresses{classes}]
   verbs: [list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses/status]
+  verbs: [patch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]
 - apiGroups: ['']
   resources: [services{secrets}]
   verbs: [list, watch]
+- apiGroups: ['']
+  resources: [services]
+  verbs: [get]
+- apiGroups: ['']
+  resources: [events]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, create, update, delete]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {prefix}RoleBinding
@@ -193,6 +205,10 @@ spec:
         env:
         - name: POD_IP
           valueFrom: {{fieldRef: {{fieldPath: status.podIP}}}}
+        - name: POD_NAME
+          valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}
+        - name: POD_NAMESPACE
+          valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}
         ports:
         - {{name: http, containerPort: 8080}}
         - {{name: admin, containerPort: 10254}}

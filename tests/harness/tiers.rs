@@ -149,6 +149,21 @@ impl Cluster {
             "--namespace kube-system patch deployment {tier} --type=json --patch={patch}"
         ));
         kubectl.rolled_out("kube-system", &tier);
+        // One that leaves still answers at the address, and knows nothing of the flags.
+        self.until_no_tier_leaves("kube-system");
+    }
+
+    /// Waits until the tiers of a namespace that were told to end are gone.
+    ///
+    /// # Panics
+    /// When one stays.
+    pub fn until_no_tier_leaves(&self, namespace: &str) {
+        wait::until("no tier leaves", wait::CHANGE_SECONDS, || {
+            let pods = self.tiers("pods", namespace, "/spec");
+            let is_leaving = |pod: &&Value| !pod["metadata"]["deletionTimestamp"].is_null();
+            let count = pods.iter().filter(is_leaving).count();
+            wait::seen(count == 0, format!("{count} leave"))
+        });
     }
 
     /// Waits until every cluster tier shows a condition with this reason about an object of this name.

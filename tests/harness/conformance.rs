@@ -4,9 +4,10 @@
 
 use std::net::SocketAddr;
 
-use crate::client::{Connection, Request, Response, fetch};
+use crate::client::{Request, Response, fetch};
 use crate::cluster::Cluster;
 use crate::objects::{application, namespace_tier, tls_secret};
+use crate::told::address_of;
 use crate::{tls, wait};
 
 /// The requests of `default_backend`: method, host (the address itself without one) and path.
@@ -153,7 +154,8 @@ pub fn is_served_by(response: &Response, service: &str) -> bool {
 
 impl<'c> Feature<'c> {
     /// A namespace with these Services, a tier and an Ingress with this specification; on two ways also what sends the hosts of
-    /// the Ingress from the cluster tier to the one of the namespace.
+    /// the Ingress from the cluster tier to the one of the namespace. It is up when the Ingress has its status: nothing is asked before,
+    /// and everything may be asked from then on.
     pub fn start(
         cluster: &'c Cluster,
         way: Way,
@@ -182,12 +184,12 @@ impl<'c> Feature<'c> {
             );
         }
         let trusted = format!("--trusted-proxies={}", cluster.pod_network());
-        let arguments = ["--ingress-class=tiergate", &trusted];
+        let published = format!("--publish-service={namespace}/ingress");
+        let arguments = ["--ingress-class=tiergate", &trusted, &published];
         let tier = namespace_tier("ingress", &namespace, 1, &arguments);
         let port = "{name: http, port: 80, targetPort: http";
         let tier = tier.replace(port, &format!("{port}, appProtocol: kubernetes.io/h2c"));
         kubectl.apply(&namespace, &tier);
-        kubectl.apply(&namespace, &ingress("conformance", "tiergate", spec));
         for service in services {
             kubectl.rolled_out(&namespace, service);
         }
@@ -206,17 +208,46 @@ impl<'c> Feature<'c> {
                 if certificate.is_some() {
                     cluster.allow_secrets(&namespace);
                 }
-                kubectl.apply(&namespace, &delegation("delegation", spec));
                 (cluster.http(), cluster.https())
             }
         };
-        Self {
+        let feature = Self {
             cluster,
             namespace,
             way,
             http,
             https,
+        };
+        feature.publish("conformance", spec);
+        feature
+    }
+
+    /// Applies an Ingress with this specification, on two ways also what sends its hosts here, and waits until they have their status.
+    ///
+    /// # Panics
+    /// When kubectl refuses, or one has no status in time.
+    pub fn publish(&self, name: &str, spec: &str) {
+        let kubectl = self.cluster.kubectl();
+        kubectl.apply(&self.namespace, &ingress(name, "tiergate", spec));
+        self.until_published(name);
+        if self.way == Way::Two {
+            let to_here = format!("{name}-delegation");
+            kubectl.apply(&self.namespace, &delegation(&to_here, spec));
+            self.until_published(&to_here);
         }
+    }
+
+    /// Waits until an Ingress has its status.
+    ///
+    /// # Panics
+    /// When it has none in time.
+    pub fn until_published(&self, name: &str) {
+        let what = format!("{:?}: the status of {name}", self.way);
+        wait::until(&what, wait::CHANGE_SECONDS, || {
+            let object = self.cluster.ingress(&self.namespace, name);
+            let is_there = address_of(&object).is_some();
+            wait::seen(is_there, object["status"].to_string())
+        });
     }
 
     /// A GET on a connection of its own. As the suite's client does, it goes on where it is sent by https: once, so that a second
@@ -245,67 +276,26 @@ impl<'c> Feature<'c> {
         response.expect("the tier answers")
     }
 
-    /// Waits until a Service answers.
+    /// Sends a further host from the cluster tier to the namespace's, where there are two, and waits until that has its status.
     ///
     /// # Panics
-    /// When it does not in time.
-    pub fn until_served(&self, host: &str, path: &str, service: &str) {
-        let what = format!("{:?}: {service} for {host}{path}", self.way);
-        wait::until(&what, wait::CHANGE_SECONDS, || {
-            let response = self.get(host, path);
-            let is_served = response.status == 200 && is_served_by(&response, service);
-            wait::seen(
-                is_served,
-                format!("{} {}", response.status, response.text()),
-            )
-        });
-    }
-
-    /// Waits until a certificate is shown.
-    ///
-    /// # Panics
-    /// When it is not in time.
-    pub fn until_certificate(&self, host: &str, pair: &tls::Pair) {
-        let what = format!("{:?}: the certificate of {host}", self.way);
-        wait::until(&what, wait::CHANGE_SECONDS, || {
-            let opened: Result<(Connection, Vec<u8>), _> = tls::open(self.https, host);
-            let (_, shown) = opened.map_err(|problem| problem.to_string())?;
-            wait::seen(
-                shown == tls::der(&pair.certificate),
-                "another one".to_owned(),
-            )
-        });
-    }
-
-    /// Sends a further host from the cluster tier to the namespace's, where there are two.
-    ///
-    /// # Panics
-    /// When kubectl refuses.
+    /// When kubectl refuses, or it has none in time.
     pub fn delegate(&self, host: &str) {
         if self.way == Way::Two {
             let rules = format!("  rules:\n  - host: \"{host}\"\n");
-            let yaml = delegation(&format!("delegation-{host}"), &rules);
+            let name = format!("delegation-{host}");
+            let yaml = delegation(&name, &rules);
             self.cluster.kubectl().apply(&self.namespace, &yaml);
+            self.until_published(&name);
         }
     }
 
-    /// As the suite ends a feature: nobody waits for the namespace. Only what catches every host at the cluster tier must be gone, which the
-    /// other way through it shares.
+    /// As the suite ends a feature: nobody waits for the namespace. Until it is gone it claims hosts that the next one wants.
     ///
     /// # Panics
     /// When kubectl refuses.
     pub fn end(self) {
         let kubectl = self.cluster.kubectl();
-        if self.way == Way::Two {
-            let namespace = &self.namespace;
-            kubectl.ok(&format!(
-                "--namespace {namespace} delete ingress delegation"
-            ));
-            wait::until("nobody's host is nobody's", wait::CHANGE_SECONDS, || {
-                let response = self.get("nobody.example.test", "/");
-                wait::seen(response.status == 404, response.status.to_string())
-            });
-        }
         let namespace = &self.namespace;
         kubectl.ok(&format!("delete namespace {namespace} --wait=false"));
     }

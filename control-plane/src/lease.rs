@@ -264,7 +264,7 @@ impl Candidate {
             return;
         };
         if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = Some(String::new());
+            spec.holder_identity = None;
         }
         let parameters = PostParams::default();
         let released = self.api.replace(&self.name, &parameters, &lease);

@@ -81,6 +81,8 @@ pub struct Ingress {
 pub struct Told {
     /// `metadata.uid`. None where there is none, or one that is no UUID.
     pub uid: Option<Uuid>,
+    /// `metadata.generation`: which version of its specification this is.
+    pub generation: i64,
     /// [`hash_of`] the addresses in its status; 0 without any.
     pub addresses: u64,
     /// [`hash_of`] the annotation; 0 without it.
@@ -152,6 +154,7 @@ impl Told {
         let uid = ingress.metadata.uid.as_deref();
         Self {
             uid: uid.and_then(|uid| Uuid::try_parse(uid).ok()),
+            generation: ingress.metadata.generation.unwrap_or_default(),
             addresses: hash_of(addresses),
             conditions: hash_of(conditions.map(String::as_str)),
             appliers: ingress

@@ -50,8 +50,8 @@ pub(super) struct Schedule {
 // === impl Schedule ===
 
 impl Schedule {
-    pub(super) fn came(&mut self, condition: Condition, now: Instant) {
-        self.put(condition, now);
+    pub(super) fn came(&mut self, condition: Condition, due: Instant) {
+        self.put(condition, due);
     }
 
     pub(super) fn is_gone(&mut self, condition: &Condition) {

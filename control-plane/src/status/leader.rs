@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The same trouble is said once in so long.
 const SAY_AGAIN: Duration = Duration::from_secs(600);
 
+/// A condition that is gone this soon is told nobody: objects that belong together do not come together.
+const EVENT_DELAY: Duration = Duration::from_secs(2);
+
 /// One request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -208,7 +211,7 @@ impl<'l> Term<'l> {
             self.events.is_gone(condition);
         }
         for condition in news.came {
-            self.events.came(condition, now);
+            self.events.came(condition, now + EVENT_DELAY);
         }
         let Some(plan) = &mut self.plan else {
             return false;

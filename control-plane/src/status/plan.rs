@@ -79,7 +79,7 @@ impl Plan {
 
     /// Looks at how an Ingress stands, now that `needed` is in our table.
     pub(super) fn judge(&mut self, standing: Standing, needed: Progress) {
-        self.waiting.remove(&standing.name);
+        let before = self.waiting.remove(&standing.name);
         self.ready.remove(&standing.name);
         let Standing {
             name,
@@ -113,7 +113,12 @@ impl Plan {
             conditions,
         };
         if moves && is_published {
-            self.waiting.insert(name, (write, needed));
+            // What was wanted already waits no longer because others come and go at its hosts.
+            let is_same = |(before, _): &(Write, Progress)| {
+                before.told.generation == told.generation && before.addresses == write.addresses
+            };
+            let since = before.filter(is_same).map(|(_, since)| since);
+            self.waiting.insert(name, (write, since.unwrap_or(needed)));
         } else {
             self.ready.insert(name, write);
         }

@@ -63,6 +63,24 @@ async fn an_address_waits_for_every_replica() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_wanted_already_waits_no_longer_because_of_others() {
+    let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
+    plan.judge(standing("web"), version(7));
+    // Another Ingress of its host has come.
+    plan.judge(standing("web"), version(8));
+    plan.programmed(&version(7), &version(9));
+    assert_eq!(plan.waiting(), 0);
+    plan.judge(standing("web"), version(9));
+    let changed = Told {
+        generation: 2,
+        ..Told::default()
+    };
+    plan.judge(with(&standing("web"), changed), version(10));
+    plan.programmed(&version(9), &version(10));
+    assert_eq!(plan.waiting(), 1, "it asks for something else now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_restore_versions_begin_anew() {
     let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     plan.judge(standing("web"), version(900));
@@ -94,7 +112,7 @@ async fn what_is_written_follows_from_how_it_stands() {
         uid: None,
         addresses,
         conditions,
-        appliers: 0,
+        ..Told::default()
     };
     let text = text_of(&[condition("web")]).unwrap();
     let text_hash = hash_of([text.as_str()]);

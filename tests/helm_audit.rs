@@ -41,8 +41,8 @@ service: {internal: {enabled: true}}
 /// What changes every object of a release.
 const CHANGED: &str = "--set commonLabels.revised=yes --set config.log_level=debug";
 
-/// A second release beside the first, as a DaemonSet.
-const DAEMON_SET: &str = "--set deployment.kind=DaemonSet --set autoscaling.enabled=false --set podDisruptionBudget.enabled=false \
+/// A second release beside the first, as a DaemonSet. Two tiers of one class would not agree on its addresses.
+const DAEMON_SET: &str = "--set ingressClass.namespace.name=second-of-tenant --set deployment.kind=DaemonSet --set autoscaling.enabled=false --set podDisruptionBudget.enabled=false \
     --set delegation.enabled=false --set service.type=ClusterIP";
 
 /// Further values of a second cluster release: its own class, and what the first one made.

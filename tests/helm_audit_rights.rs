@@ -20,10 +20,14 @@ const OF_SECRETS: &str = "tiergate-cluster-installer-secrets";
 const OF_TENANT: &str = "tiergate-namespace-installer";
 
 /// Each rule that is for handing on: its role, its resource, and the template that hands it on.
-const HANDED_ON: [(&str, &str, &str); 6] = [
+const HANDED_ON: [(&str, &str, &str); 10] = [
     (OF_CLUSTER, "ingresses", "clusterrole.yaml"),
     (OF_CLUSTER, "services", "clusterrole.yaml"),
+    (OF_CLUSTER, "namespaces", "clusterrole.yaml"),
     (OF_CLUSTER, "endpointslices", "clusterrole.yaml"),
+    (OF_CLUSTER, "ingresses/status", "clusterrole.yaml"),
+    (OF_CLUSTER, "events", "clusterrole.yaml"),
+    (OF_CLUSTER, "leases", "role-leases.yaml"),
     (OF_CLUSTER, "secrets", "clusterrole-namespace-tier.yaml"),
     (OF_SECRETS, "secrets", "role-secrets.yaml"),
     (OF_TENANT, "clusterroles", "role-namespace-tier.yaml"),

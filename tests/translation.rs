@@ -125,7 +125,7 @@ fn scope() -> Scope {
         namespace: None,
         classes: vec!["ours".to_owned()],
         without_class: true,
-        reads_ingress_classes: false,
+        reads_cluster_objects: false,
         default_backend: None,
         default_certificate: None,
         secrets: Secrets::Watched,

@@ -4,14 +4,14 @@ use tiergate_control_plane::scope::{Scope, Secrets};
 
 use crate::Config;
 
-/// All namespaces, and IngressClasses, so that the class of another controller is left alone.
+/// All namespaces, and objects of the cluster: the class of another controller is left alone, and so is a namespace that goes.
 #[must_use]
 pub fn scope(config: &Config) -> Scope {
     Scope {
         namespace: None,
         classes: config.common.ingress_classes.clone(),
         without_class: config.common.watch_ingress_without_class,
-        reads_ingress_classes: true,
+        reads_cluster_objects: true,
         default_backend: config.common.default_backend_service.clone(),
         default_certificate: config.common.default_ssl_certificate.clone(),
         ssl_redirect: config.common.ssl_redirect,

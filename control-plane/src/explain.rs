@@ -183,7 +183,7 @@ impl Documents {
             .and_then(Value::as_object_mut)
             .ok_or_else(|| missing("metadata"))?;
         let name = text(metadata, "name").ok_or_else(|| missing("metadata.name"))?;
-        if kind == "IngressClass" {
+        if kind == "IngressClass" || kind == "Namespace" {
             metadata.remove("namespace");
         } else if !metadata.get("namespace").is_some_and(Value::is_string) {
             metadata.insert("namespace".to_owned(), namespace.into());
@@ -213,7 +213,7 @@ fn supported_version(kind: &str) -> Option<&'static str> {
     match kind {
         "Ingress" | "IngressClass" => Some("networking.k8s.io/v1"),
         "EndpointSlice" => Some("discovery.k8s.io/v1"),
-        "Service" | "Secret" => Some("v1"),
+        "Service" | "Secret" | "Namespace" => Some("v1"),
         _ => None,
     }
 }
@@ -232,6 +232,7 @@ fn object(kind: &str, map: Map<String, Value>) -> Result<Option<Object>, serde_j
         "Ingress" => read::<networking::v1::Ingress>(map),
         "IngressClass" => read::<networking::v1::IngressClass>(map),
         "Service" => read::<core::v1::Service>(map),
+        "Namespace" => read::<core::v1::Namespace>(map),
         "EndpointSlice" => read::<discovery::v1::EndpointSlice>(map),
         _ => {
             let mut secret: core::v1::Secret = serde_json::from_value(Value::Object(map))?;

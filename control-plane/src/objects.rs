@@ -8,6 +8,7 @@ pub mod endpoint_slice;
 pub mod ingress;
 mod kind;
 mod names;
+pub mod namespace;
 pub mod resolution;
 pub mod service;
 
@@ -22,6 +23,7 @@ use endpoint_slice::EndpointSlice;
 use ingress::{Ingress, IngressClass};
 pub use kind::Kind;
 use names::Names;
+use namespace::Namespace;
 use resolution::Resolution;
 use service::Service;
 
@@ -42,6 +44,8 @@ pub enum Content {
     EndpointSlice(Arc<EndpointSlice>),
     /// A Secret of type `kubernetes.io/tls`.
     Secret(Arc<Secret>),
+    /// A Namespace.
+    Namespace(Arc<Namespace>),
 }
 
 /// An object as we read it.
@@ -83,6 +87,7 @@ pub struct Objects {
     services: Seen<Service>,
     endpoint_slices: Seen<EndpointSlice>,
     secrets: Seen<Secret>,
+    namespaces: Seen<Namespace>,
     /// The slices of each Service, by namespace, Service and slice.
     slices_of: BTreeSet<(String, String, String)>,
     names_in_dns: Names,
@@ -114,6 +119,7 @@ impl Content {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Secret(_) => Kind::Secret,
+            Self::Namespace(_) => Kind::Namespace,
         }
     }
 }
@@ -200,6 +206,12 @@ impl Objects {
         &self.endpoint_slices
     }
 
+    /// The Namespaces, by names without a namespace.
+    #[must_use]
+    pub fn namespaces(&self) -> &Seen<Namespace> {
+        &self.namespaces
+    }
+
     /// The Secrets of type `kubernetes.io/tls`.
     #[must_use]
     pub fn secrets(&self) -> &Seen<Secret> {
@@ -232,6 +244,7 @@ impl Objects {
             }
             Content::EndpointSlice(new) => return self.put_slice(name, new, changes),
             Content::Secret(new) => put(&mut self.secrets, name, new),
+            Content::Namespace(new) => put(&mut self.namespaces, name, new),
         };
         if effect.changed {
             changes.objects.insert((kind, noted));
@@ -309,6 +322,7 @@ impl Objects {
                 return slice.is_some();
             }
             Kind::Secret => self.secrets.remove(name).is_some(),
+            Kind::Namespace => self.namespaces.remove(name).is_some(),
         };
         if changed {
             changes.objects.insert((kind, name.clone()));
@@ -323,6 +337,7 @@ impl Objects {
             Kind::Service => self.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.endpoint_slices.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
         }
     }
 

@@ -140,7 +140,7 @@ pub fn clear_status(common: &Common, scope: &Scope) -> ExitCode {
     let election_id = &common.status.election_id;
     let result = LocalSet::new().block_on(&runtime, async {
         let platform = platform(common).await?;
-        let cleared = status::clear::clear(&platform, scope, election_id).await;
+        let cleared = status::clear::clear_with_patience(&platform, scope, election_id).await;
         cleared.map_err(|error| {
             Failure::Unreachable(format!(
                 "the status of Ingresses is not cleared: {}; it may be tried again",

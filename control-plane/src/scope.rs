@@ -23,9 +23,10 @@ pub struct Scope {
     pub classes: Vec<String>,
     /// Whether Ingresses that name no class are served as well.
     pub without_class: bool,
-    /// Whether IngressClass objects are watched, so that a class of another controller is left alone. They are cluster-wide
-    /// objects, so a namespace tier goes by the names of [`Self::classes`] alone.
-    pub reads_ingress_classes: bool,
+    /// Whether objects of the cluster are watched: IngressClasses, so that a class of another controller is left alone, and
+    /// Namespaces, so that what one asks for that is being deleted lapses. A namespace tier goes by the names of
+    /// [`Self::classes`] alone, and goes with its namespace.
+    pub reads_cluster_objects: bool,
     /// The Service that gets the requests that no rule matches. Its first port is used.
     pub default_backend: Option<ObjectName>,
     /// The TLS Secret for names that no other certificate covers.

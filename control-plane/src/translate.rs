@@ -186,15 +186,20 @@ fn in_order_of_claim<'a>(
     ours
 }
 
-/// Class selection: the class must be one of ours, and a class object that exists must name our controller.
+/// What a namespace asks for lapses when it is deleted: its pods go, and others may want its hosts. Then class selection: the class must be one of ours, and a class object that exists must name our controller.
 fn is_ours(name: &ObjectName, ingress: &Ingress, objects: &Objects, scope: &Scope) -> bool {
     if !scope.covers_namespace(&name.namespace) {
+        return false;
+    }
+    let namespace = ObjectName::new("", name.namespace.as_str());
+    let namespace = objects.namespaces().get(&namespace);
+    if namespace.is_some_and(|namespace| namespace.is_terminating) {
         return false;
     }
     let Some(class) = ingress.class() else {
         return scope.without_class;
     };
-    let is_of_another = scope.reads_ingress_classes
+    let is_of_another = scope.reads_cluster_objects
         && objects
             .ingress_classes()
             .get(&ObjectName::new("", class))

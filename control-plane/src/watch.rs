@@ -94,7 +94,9 @@ pub(crate) struct Unheard;
 
 /// The kinds that a tier with this scope reads.
 pub(crate) fn kinds(scope: &Scope) -> Vec<Kind> {
-    let is_read = |kind: &Kind| scope.reads_ingress_classes || *kind != Kind::IngressClass;
+    let is_read = |kind: &Kind| {
+        scope.reads_cluster_objects || !matches!(kind, Kind::IngressClass | Kind::Namespace)
+    };
     Kind::ALL.into_iter().filter(is_read).collect()
 }
 
@@ -114,6 +116,9 @@ pub(crate) fn start(client: &kube::Client, scope: &Scope, seed: u64, sinks: &Sin
             }
             Kind::IngressClass => {
                 tasks.spawn(source.run(of_cluster::<Slim<networking::v1::IngressClass>>(client)));
+            }
+            Kind::Namespace => {
+                tasks.spawn(source.run(of_cluster::<Slim<core::v1::Namespace>>(client)));
             }
             Kind::Service => {
                 tasks.spawn(source.run(namespaced::<Slim<core::v1::Service>>(client, namespace)));

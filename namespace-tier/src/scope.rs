@@ -11,7 +11,7 @@ pub fn scope(config: &Config) -> Scope {
         namespace: Some(config.watch_namespace.clone()),
         classes: config.common.ingress_classes.clone(),
         without_class: config.common.watch_ingress_without_class,
-        reads_ingress_classes: false,
+        reads_cluster_objects: false,
         default_backend: config.common.default_backend_service.clone(),
         default_certificate: config.common.default_ssl_certificate.clone(),
         ssl_redirect: config.common.ssl_redirect,

@@ -44,7 +44,7 @@ impl LoneTier {
         namespace: &str,
         settings: &str,
     ) -> Self {
-        let [http, admin] = [(); 2].map(|()| free_address());
+        let [http, admin] = free_addresses();
         let mut config = settings.to_owned();
         let _ = writeln!(config, "drain_delay: 0s\ndrain_timeout: 1s");
         let file = folder.join(format!("{name}.yaml"));
@@ -116,7 +116,8 @@ impl LoneTier {
     }
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound")
+/// Two at once: one that was let go of may be given again.
+fn free_addresses() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound"))
 }

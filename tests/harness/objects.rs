@@ -132,10 +132,10 @@ pub fn cluster_tier(name: &str, namespace: &str, arguments: &[&str]) -> String {
 /// A ServiceAccount with the rights of a tier: those of a Role, or with the prefix `Cluster` of a ClusterRole.
 fn account(name: &str, namespace: &str, prefix: &str) -> String {
     // A cluster tier reads Secrets by their names, where it is told to: it gets no right to them here.
-    let (classes, secrets) = if prefix.is_empty() {
-        ("", ", secrets")
+    let (classes, further) = if prefix.is_empty() {
+        ("", "secrets")
     } else {
-        (", ingressclasses", "")
+        (", ingressclasses", "namespaces")
     };
     format!(
         r"
@@ -157,7 +157,7 @@ rules:
   resources: [endpointslices]
   verbs: [list, watch]
 - apiGroups: ['']
-  resources: [services{secrets}]
+  resources: [services, {further}]
   verbs: [list, watch]
 - apiGroups: ['']
   resources: [services]

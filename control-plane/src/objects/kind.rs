@@ -17,18 +17,21 @@ pub enum Kind {
     EndpointSlice,
     /// `v1` Secret of type `kubernetes.io/tls`.
     Secret,
+    /// `v1` Namespace.
+    Namespace,
 }
 
 // === impl Kind ===
 
 impl Kind {
     /// All kinds, in the order in which they are named everywhere.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ingress,
         Self::IngressClass,
         Self::Service,
         Self::EndpointSlice,
         Self::Secret,
+        Self::Namespace,
     ];
 
     /// The name of the kind in manifests.
@@ -40,6 +43,7 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
+            Self::Namespace => "Namespace",
         }
     }
 }

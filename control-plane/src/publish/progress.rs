@@ -180,12 +180,12 @@ mod tests {
         let text = programmed.reached.to_string();
         assert_eq!(
             text,
-            "Ingress=5 IngressClass=6 Service=7 EndpointSlice=8 Secret=9"
+            "Ingress=5 IngressClass=6 Service=7 EndpointSlice=8 Secret=9 Namespace=10"
         );
         assert_eq!(Progress::parse(&text), programmed.reached);
         assert_eq!(
             Progress::parse("Ingress=x Service Other=4 EndpointSlice=3").to_string(),
-            "Ingress=0 IngressClass=0 Service=0 EndpointSlice=3 Secret=0"
+            "Ingress=0 IngressClass=0 Service=0 EndpointSlice=3 Secret=0 Namespace=0"
         );
     }
 }

@@ -3,12 +3,16 @@
 //! In: the tier's settings. Out: no Ingress has an address or a condition of this tier any more, and its Leases are gone. It goes by the field
 //! manager, so what others wrote stays, also the same address. A tier that still runs would write it again.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
+
+use tokio::time::sleep;
 
 use super::metrics::WriteResult;
 use super::write::Write;
@@ -30,6 +34,39 @@ pub struct Cleared {
     pub ingresses: usize,
     /// Leases that were deleted.
     pub leases: usize,
+}
+
+/// Tries of [`clear_with_patience`].
+const TRIES: u32 = 5;
+
+/// From one of them to the next.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// As [`clear`], which is tried again unless a right is missing: a pod that has just begun may not reach the API server yet.
+///
+/// # Errors
+/// As [`clear`], by the last try.
+pub async fn clear_with_patience<N>(
+    platform: &Platform<N>,
+    scope: &Scope,
+    election_id: &str,
+) -> anyhow::Result<Cleared> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        let error = match clear(platform, scope, election_id).await {
+            Ok(cleared) => return Ok(cleared),
+            Err(error) => error,
+        };
+        let is_forbidden = matches!(
+            error.downcast_ref(),
+            Some(kube::Error::Api(status)) if status.code == 403
+        );
+        if is_forbidden || left == 0 {
+            return Err(error);
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// Takes back what the tier of this name has told of the objects that the scope covers.

@@ -176,7 +176,7 @@ fn event(
 fn api_version(kind: Kind) -> &'static str {
     match kind {
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
-        Kind::Service | Kind::Secret => "v1",
+        Kind::Service | Kind::Secret | Kind::Namespace => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
     }
 }

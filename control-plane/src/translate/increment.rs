@@ -208,6 +208,15 @@ impl Increment {
                     dirty.ingresses.extend(self.index.who_names_service(name));
                 }
                 Kind::Secret => dirty.ingresses.extend(self.index.who_names_secret(name)),
+                Kind::Namespace => {
+                    let first = ObjectName::new(name.name.as_str(), "");
+                    let of_namespace = objects.ingresses().range(first..);
+                    let of_namespace =
+                        of_namespace.take_while(|(ingress, _)| ingress.namespace == name.name);
+                    dirty
+                        .ingresses
+                        .extend(of_namespace.map(|(ingress, _)| Arc::new(ingress.clone())));
+                }
                 Kind::IngressClass | Kind::EndpointSlice => {}
             }
         }

@@ -15,6 +15,7 @@ use crate::objects::certificate::tests::certificate;
 use crate::objects::certificate::{Certificate, InvalidCertificate, Secret};
 use crate::objects::endpoint_slice::{EndpointSlice, Readiness, SliceEndpoint, SlicePort};
 use crate::objects::ingress::IngressClass;
+use crate::objects::namespace::Namespace;
 use crate::objects::service::{Service, ServicePort, Target};
 use crate::objects::{Change, Content, Object};
 
@@ -49,7 +50,7 @@ fn scope() -> Scope {
     Scope {
         classes: vec!["tiergate".to_owned()],
         without_class: true,
-        reads_ingress_classes: true,
+        reads_cluster_objects: true,
         default_backend: Some(ObjectName::new("a", "one")),
         default_certificate: Some(ObjectName::new("a", "one")),
         ..Scope::default()
@@ -213,10 +214,14 @@ fn object(tenants: &'static [&'static str]) -> impl Strategy<Value = Object> {
         3 => endpoint_slice(),
         1 => secret(),
         1 => ingress_class(),
+        1 => proptest::bool::weighted(0.3).prop_map(|is_terminating| {
+            Content::Namespace(Arc::new(Namespace { is_terminating }))
+        }),
     ];
     (select(tenants), select(&NAMES[..]), content).prop_map(|(namespace, name, content)| {
         let name = match content {
             Content::IngressClass(_) => ObjectName::new("", "tiergate"),
+            Content::Namespace(_) => ObjectName::new("", namespace),
             Content::Ingress(_)
             | Content::Service(_)
             | Content::EndpointSlice(_)
@@ -337,7 +342,8 @@ fn younger_than_all(object: Object) -> Object {
         content @ (Content::IngressClass(_)
         | Content::Service(_)
         | Content::EndpointSlice(_)
-        | Content::Secret(_)) => Object {
+        | Content::Secret(_)
+        | Content::Namespace(_)) => Object {
             name: object.name,
             content,
         },

@@ -95,6 +95,7 @@ fn resource(kind: Kind) -> &'static str {
     match kind {
         Kind::Ingress => "ingresses.networking.k8s.io",
         Kind::IngressClass => "ingressclasses.networking.k8s.io",
+        Kind::Namespace => "namespaces",
         Kind::Service => "services",
         Kind::EndpointSlice => "endpointslices.discovery.k8s.io",
         Kind::Secret => "secrets",

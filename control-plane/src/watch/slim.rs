@@ -33,6 +33,7 @@ struct Metadata {
     uid: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
     managed_fields: Option<Vec<Manager>>,
@@ -52,6 +53,13 @@ struct Specified<S> {
     metadata: Metadata,
     #[serde(default = "none")]
     spec: Option<S>,
+}
+
+/// An object of which only the metadata matters.
+#[derive(Deserialize)]
+struct Bare {
+    #[serde(default)]
+    metadata: Metadata,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +149,7 @@ impl From<Metadata> for ObjectMeta {
             uid: metadata.uid,
             generation: metadata.generation,
             creation_timestamp: metadata.creation_timestamp,
+            deletion_timestamp: metadata.deletion_timestamp,
             annotations: metadata.annotations,
             labels: metadata.labels,
             managed_fields: metadata.managed_fields.map(|all| {
@@ -179,6 +188,16 @@ impl Decode for networking::v1::IngressClass {
         Ok(Self {
             metadata: metadata.into(),
             spec,
+        })
+    }
+}
+
+impl Decode for core::v1::Namespace {
+    fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Bare { metadata } = Bare::deserialize(deserializer)?;
+        Ok(Self {
+            metadata: metadata.into(),
+            ..Self::default()
         })
     }
 }
@@ -256,6 +275,9 @@ mod tests {
         }
         assert_same::<networking::v1::IngressClass>(
             &json!({"metadata": {"name": "c"}, "spec": {"controller": "tiergate.dev/ingress"}}),
+        );
+        assert_same::<core::v1::Namespace>(
+            &json!({"metadata": {"name": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Terminating"}}),
         );
         assert_same::<core::v1::Service>(&json!({"metadata": metadata, "status": {}, "spec": {
             "type": "NodePort", "clusterIP": "10.0.0.1", "ports": [

@@ -431,14 +431,15 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
     drop(tasks);
 
     scope.namespace = None;
-    scope.reads_ingress_classes = true;
+    scope.reads_cluster_objects = true;
     let tasks = start(&client, &scope, 1, &sinks);
     let mut paths = Vec::new();
     while paths.len() < tasks.len() {
         paths.push(calls.recv().await.unwrap().path);
     }
     assert!(
-        paths.contains(&"/apis/networking.k8s.io/v1/ingressclasses".to_owned()),
+        paths.contains(&"/apis/networking.k8s.io/v1/ingressclasses".to_owned())
+            && paths.contains(&"/api/v1/namespaces".to_owned()),
         "{paths:?}"
     );
     assert!(
@@ -452,8 +453,8 @@ async fn a_namespace_tier_makes_only_namespaced_requests_and_reads_only_tls_secr
         refresh: Duration::from_secs(30),
     };
     let tasks = start(&client, &scope, 1, &sinks);
-    assert_eq!(tasks.len(), 4);
-    for _ in 0..4 {
+    assert_eq!(tasks.len(), 5);
+    for _ in 0..5 {
         let path = calls.recv().await.unwrap().path;
         assert!(!path.contains("secrets"), "{path}");
     }

@@ -189,10 +189,22 @@ fn class() -> impl Strategy<Value = Change> {
     })
 }
 
+fn namespace() -> impl Strategy<Value = Change> {
+    (name(), proptest::bool::ANY).prop_map(|((tenant, _), is_terminating)| {
+        let deleted = is_terminating.then_some("2026-01-01T00:00:00Z");
+        let object: core::v1::Namespace = serde_json::from_value(json!({
+            "metadata": {"name": tenant, "deletionTimestamp": deleted},
+        }))
+        .unwrap();
+        Change::Apply(Object::from(object))
+    })
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let delete = (select(Kind::ALL.to_vec()), name()).prop_map(|(kind, (tenant, name))| {
         let name = match kind {
             Kind::IngressClass => ObjectName::new("", "ours"),
+            Kind::Namespace => ObjectName::new("", tenant),
             Kind::Ingress | Kind::Service | Kind::EndpointSlice | Kind::Secret => {
                 ObjectName::new(tenant, name)
             }
@@ -211,6 +223,7 @@ fn change() -> impl Strategy<Value = Change> {
     });
     prop_oneof![
         8 => ingress(),
+        1 => namespace(),
         3 => service(),
         4 => slice(),
         2 => secret(),
@@ -240,7 +253,7 @@ fn scope() -> impl Strategy<Value = Scope> {
             namespace: None,
             classes: vec!["ours".to_owned()],
             without_class: true,
-            reads_ingress_classes: true,
+            reads_cluster_objects: true,
             default_backend: one().filter(|_| has_backend),
             default_certificate: one().filter(|_| has_certificate),
             secrets,

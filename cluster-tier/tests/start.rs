@@ -29,7 +29,7 @@ fn a_setting_that_nobody_would_act_on_is_refused_with_code_3() {
         ["--vip-mode", "L2"],
         ["--vip-address", "192.0.2.10/32"],
         ["--vip-interface", "eth0"],
-        ["--publish-address", "192.0.2.10"],
+        ["--publish-address", "192.0.2.10:80"],
         ["--store", "sqlite:/var/lib/tiergate"],
         ["--default-ssl-certificate", "tls"],
         ["--kubeconfig", "/nowhere"],
@@ -44,7 +44,7 @@ fn a_setting_that_nobody_would_act_on_is_refused_with_code_3() {
         `--vip-mode`: "L2" is not none, external, routed, l2 or keepalived; write for example none.
         `--vip-address`: "192.0.2.10/32" is not available in this version; leave the setting out.
         `--vip-interface`: "eth0" is not available in this version; leave the setting out.
-        `--publish-address`: "192.0.2.10" is not available in this version; leave the setting out.
+        `--publish-address`: "192.0.2.10:80" is not an IP address or a DNS name; write for example 192.0.2.1.
         `--store`: "sqlite:/var/lib/tiergate" is not available in this version; leave the setting out.
         `--default-ssl-certificate`: "tls" is not NAMESPACE/NAME; write for example kube-system/front-door-tls.
         `--kubeconfig`: cannot use /nowhere: failed to read kubeconfig from '"/nowhere"': No such file or directory (os error 2); name a kubeconfig that holds a current context.

@@ -2,8 +2,8 @@
 //!
 //! In: what a table is published of, and how each Ingress stands. Out: `status.loadBalancer`, the annotation
 //! [`crate::objects::ingress::CONDITIONS_ANNOTATION`], and Warning Events. Only the replica that holds the Lease of the tier
-//! writes ([`crate::lease`]), and an address means that requests for the Ingress are served: it is published when **every** replica that lives has the rule in its
-//! table. Each tells how far it has come in a Lease of its own ([`member`]).
+//! writes (`lease.rs`), and an address means that requests for the Ingress are served: it is published when **every** replica that lives has the rule in its
+//! table. Each tells how far it has come in a Lease of its own (`member.rs`).
 //!
 //! What is written belongs to a field manager of its own, by server-side apply, and only what differs is written. Nothing is ever
 //! taken back because a tier starts, stops or knows too little; `status clear` is for an uninstall.

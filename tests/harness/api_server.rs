@@ -39,7 +39,7 @@ pub struct ApiClient {
 }
 
 /// A watch that goes on: its events, each an object with `type` and `object`. It ends when the API server ends it, or when nothing
-/// came for [`SILENCE`].
+/// came for too long.
 pub struct Watch {
     lines: BufReader<TcpStream>,
 }

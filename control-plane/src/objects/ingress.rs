@@ -87,7 +87,7 @@ pub struct Told {
     pub addresses: u64,
     /// [`hash_of`] the annotation; 0 without it.
     pub conditions: u64,
-    /// The [`applier`]s of its fields.
+    /// Its field managers by server-side apply, each one bit of 64.
     pub appliers: u64,
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tiergate_tests::api_server::PlainApiServer;
+use tiergate_tests::api_server::{PlainApiServer, Watch};
 use tiergate_tests::cluster::Cluster;
 use tiergate_tests::objects::{application, namespace_tier};
 use tiergate_tests::replicas::{Connections, Ready};
@@ -210,6 +210,15 @@ fn count() -> usize {
     given.map_or(ROUTES, |count| count.parse().expect("a number of routes"))
 }
 
+/// In a thread that ends with the API server.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test on real sockets has threads"
+)]
+fn follow_from_now_on(ready: Arc<Ready>, watch: Watch) {
+    thread::spawn(move || ready.follow(watch));
+}
+
 #[test]
 fn every_replica_serves_a_new_route_the_moment_its_status_appears() {
     let started = Cluster::start("new-routes", &["--bare"]);
@@ -237,9 +246,7 @@ fn every_replica_serves_a_new_route_the_moment_its_status_appears() {
     };
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%3Dingress");
     let watch = api.watch(&format!("{pods}&timeoutSeconds=3600")).patient();
-    let follower = Arc::clone(&ready);
-    // It ends with the API server.
-    thread::spawn(move || follower.follow(watch));
+    follow_from_now_on(Arc::clone(&ready), watch);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let _end = AtEnd(&is_over);

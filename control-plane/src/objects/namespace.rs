@@ -1,10 +1,11 @@
-//! What we read of a Namespace. Pure.
+//! What we read of a Namespace, and what is in one. Pure.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1;
 
-use super::{Content, Object, name_of};
+use super::{Content, Object, Objects, name_of};
+use crate::scope::ObjectName;
 
 /// A Namespace: whether it is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,5 +23,16 @@ impl From<v1::Namespace> for Object {
             name: name_of(&namespace.metadata),
             content: Content::Namespace(Arc::new(read)),
         }
+    }
+}
+
+// === impl Objects ===
+
+impl Objects {
+    /// The names of the Ingresses of a namespace.
+    pub fn ingresses_of(&self, namespace: &str) -> impl Iterator<Item = &ObjectName> {
+        let first = ObjectName::new(namespace, "");
+        let names = self.ingresses.range(first..).map(|(name, _)| name);
+        names.take_while(move |name| name.namespace == namespace)
     }
 }

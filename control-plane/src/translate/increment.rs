@@ -209,13 +209,8 @@ impl Increment {
                 }
                 Kind::Secret => dirty.ingresses.extend(self.index.who_names_secret(name)),
                 Kind::Namespace => {
-                    let first = ObjectName::new(name.name.as_str(), "");
-                    let of_namespace = objects.ingresses().range(first..);
-                    let of_namespace =
-                        of_namespace.take_while(|(ingress, _)| ingress.namespace == name.name);
-                    dirty
-                        .ingresses
-                        .extend(of_namespace.map(|(ingress, _)| Arc::new(ingress.clone())));
+                    let of_namespace = objects.ingresses_of(&name.name);
+                    dirty.ingresses.extend(of_namespace.cloned().map(Arc::new));
                 }
                 Kind::IngressClass | Kind::EndpointSlice => {}
             }

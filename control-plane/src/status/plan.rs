@@ -89,13 +89,15 @@ impl Plan {
             conditions,
         } = standing;
         let published = self.addresses.as_deref().unwrap_or_default();
-        // What has an address keeps it, whatever becomes of its rules: names of clients hang on it.
-        let is_published = is_ours && (is_served || told.addresses != 0);
+        // What has an address of ours keeps it, whatever becomes of its rules: names of clients hang on it. That of another controller is
+        // taken over with the first rule that is served.
+        let has_ours = told.addresses != 0 && told.may_be_applied_by(&self.manager);
+        let is_published = is_ours && (is_served || has_ours);
         let addresses = if is_published { published } else { &[] };
         let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let wanted = hash_of(texts.iter().map(String::as_str));
         let conditions = text_of(if is_ours { &conditions } else { &[] });
-        let moves = is_ours && self.addresses.is_some() && told.addresses != wanted;
+        let moves = is_published && self.addresses.is_some() && told.addresses != wanted;
         let differs = if is_ours {
             told.conditions != hash_of(conditions.as_deref())
         } else {
@@ -112,7 +114,7 @@ impl Plan {
             addresses: addresses.to_vec(),
             conditions,
         };
-        if moves && is_published {
+        if moves {
             // What was wanted already waits no longer because others come and go at its hosts.
             let is_same = |(before, _): &(Write, Progress)| {
                 before.told.generation == told.generation && before.addresses == write.addresses

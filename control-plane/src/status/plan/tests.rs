@@ -91,6 +91,13 @@ async fn after_a_restore_versions_begin_anew() {
     assert_eq!(plan.waiting(), 0);
 }
 
+fn as_ours(told: Told) -> Told {
+    Told {
+        appliers: applied().appliers,
+        ..told
+    }
+}
+
 fn with(standing: &Standing, told: Told) -> Standing {
     Standing {
         told,
@@ -148,9 +155,14 @@ async fn what_is_written_follows_from_how_it_stands() {
         ),
         (with(&lost, told(0, text_hash)), None, "and it is told so"),
         (
-            with(&lost, told(ours, 0)),
+            with(&lost, as_ours(told(ours, 0))),
             Some((true, wrong.clone())),
-            "an address is kept",
+            "our address is kept",
+        ),
+        (
+            with(&lost, told(5, 0)),
+            Some((false, wrong.clone())),
+            "another's is not taken over without a rule",
         ),
         (
             with(&partly, told(0, text_hash)),

@@ -4,6 +4,7 @@ import base64
 CONTROLLER = "tiergate.dev/ingress"
 CLUSTER_CLASS, NAMESPACE_CLASS = "tiergate-cluster", "tiergate"
 CERTIFICATE = "certificate"
+SSL_REDIRECT = "nginx.ingress.kubernetes.io/ssl-redirect"
 LINK_PROTOCOL = "kubernetes.io/h2c"
 
 
@@ -44,10 +45,12 @@ def endpoint_slice(name, namespace, address, number, protocol=None):
 
 
 def ingress(name, namespace, class_name, hosts, service, tls=None):
-    """All of its hosts, whole, to one Service."""
+    """All of its hosts, whole, to one Service. Those with a certificate are served by plain HTTP too, as the peers serve them."""
     backend = {"service": {"name": service, "port": {"number": 80}}}
     paths = {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}
     spec = {"ingressClassName": class_name, "rules": [{"host": host, "http": paths} for host in hosts]}
+    one = named("Ingress", "networking.k8s.io/v1", name, namespace, spec=spec)
     if tls:
         spec["tls"] = [{"hosts": list(hosts), "secretName": tls}]
-    return named("Ingress", "networking.k8s.io/v1", name, namespace, spec=spec)
+        one["metadata"]["annotations"] = {SSL_REDIRECT: "false"}
+    return one

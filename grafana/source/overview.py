@@ -66,6 +66,16 @@ def behind():
             "short",
             [query(f"sum by (tier) (tiergate_upstream_connections{{{q.TIER}}})", "{{tier}}")],
         ),
+        timeseries(
+            "Endpoints left alone",
+            """Endpoints that failed several times in a row and get no requests for a while, as all processes of a tier count them; and how often that
+            came to be, by tenant. Where fewer than half of a Service's endpoints would be left, none is left alone.""",
+            "short",
+            [
+                query(f"sum by (tier) (tiergate_endpoints_ejected{{{q.TIER}}})", "{{tier}}"),
+                query(q.or_zero(q.rate("tiergate_endpoint_ejections_total", q.TENANT, "tier", "tenant")), "{{tier}} {{tenant}} ejections/s"),
+            ],
+        ),
         signals.aborts_and_retries(),
         signals.empty_backends("tier", "tenant"),
     ]
@@ -131,6 +141,22 @@ def configuration():
             "Lists, changes, deletions and bookmarks received.",
             "ops",
             [query(q.rate("tiergate_watch_events_total", q.TIER, "tier", "type"), "{{tier}} {{type}}")],
+        ),
+        timeseries(
+            "Ingresses without an address yet",
+            """Ingresses that wait for their address, as the replica counts that writes it: it comes when every replica serves them. Seconds are normal;
+            a line that stays: a replica is behind, or the writes fail.""",
+            "short",
+            [query(f"max by (tier) (tiergate_status_waiting_ingresses{{{q.TIER}}})", "{{tier}}")],
+        ),
+        timeseries(
+            "Writes to the API server",
+            "Statuses of Ingresses and Events, by result. gone: the object was deleted meanwhile. forbidden: a right is missing; /readyz names the command that grants it.",
+            "ops",
+            [
+                query(q.or_zero(q.rate("tiergate_status_writes_total", q.TIER, "tier", "result")), "{{tier}} status {{result}}"),
+                query(q.or_zero(q.rate("tiergate_status_events_total", q.TIER, "tier", "result")), "{{tier}} Event {{result}}"),
+            ],
         ),
         signals.certificates(),
     ]

@@ -141,12 +141,16 @@ def times(matchers):
 def aborts_and_retries():
     return timeseries(
         "Aborts and retries",
-        """Clients that went away before the end of the answer, often by a time-out of theirs; and further tries, after a connection to an
-        endpoint was refused or closed.""",
+        """Clients that went away before the end of the answer, often by a time-out of theirs; further tries, after a connection to an endpoint
+        was refused or closed; and those that were not made. budget: too many requests fail for it to help.""",
         "reqps",
         [
             query(q.rate("tiergate_client_aborts_total", q.TENANT, "tier"), "{{tier}} client aborts"),
             query(q.rate("tiergate_retries_total", q.TENANT, "tier"), "{{tier}} retries"),
+            query(
+                q.or_zero(q.rate("tiergate_retries_refused_total", q.TENANT, "tier", "reason")),
+                "{{tier}} not retried: {{reason}}",
+            ),
         ],
     )
 

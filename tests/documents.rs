@@ -363,7 +363,7 @@ fn annotations_page() -> String {
              An `Exact` path goes before expressions, and so does a longer `Prefix` than the part of the expression before its first sign, up to its last slash (all of it before `(/|$)`). Of the expressions of\n\
              a namespace the longest text is asked first. Where another namespace has that part of the path, it is kept away (`PathConflict`).\n\n\
              There is no look-around and no back-reference, so that no expression takes long: `InvalidExpression`, also for one that is larger than 64 KiB when compiled. A namespace\n\
-             has 100 of them for a host (`TooManyExpressions`). ADR 0035 says more.\n\n## What is not followed\n\n";
+             has 100 of them for a host, and 128 KiB (`TooManyExpressions`). A path of more than 2 KiB, without its query, is read with none: where one begins it gets 404. ADR 0035 says more.\n\n## What is not followed\n\n";
     let guards: Vec<String> = annotation::GUARDS
         .iter()
         .map(|name| format!("`{name}`"))

@@ -25,7 +25,7 @@ pub(crate) mod slots;
 pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
 pub use certificate::Certificate;
-pub use expression::{Expression, InvalidExpression};
+pub use expression::{Expression, InvalidExpression, PATH_BYTES_MAX};
 pub use hosts::Hosts;
 pub use path_policy::{PathPolicy, Redirect};
 pub use paths::HostPaths;

@@ -19,6 +19,9 @@ use crate::model::{RouteKey, RouteTarget};
 /// Regular expressions of one namespace for one host: each request there may be read by all of them.
 const EXPRESSIONS_MAX: usize = 100;
 
+/// And bytes of their programs together, by which the time grows that such a request takes.
+const EXPRESSION_BYTES_MAX: usize = 128 << 10;
+
 /// Everything that is held.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
@@ -28,8 +31,9 @@ pub(super) struct Claims {
     pub(super) routes: BTreeMap<RouteKey, (Tenant, RouteTarget)>,
     /// What Ingresses ask for beside; not of those that ask for nothing.
     pub(super) policies: BTreeMap<(Tenant, Arc<str>), Arc<Policy>>,
-    /// How many regular expressions each namespace has for a host, and which of them was the first to have one below a path.
-    expressions: BTreeMap<(HostPattern, Tenant), usize>,
+    /// How many regular expressions each namespace has for a host, and how many bytes of programs; and which of them was the first to have
+    /// one below a path.
+    expressions: BTreeMap<(HostPattern, Tenant), (usize, usize)>,
     beginnings: BTreeMap<(HostPattern, Box<str>), Tenant>,
     /// Whether Ingresses send requests by http to https, where that is not the tier's default.
     pub(super) redirects: BTreeMap<(Tenant, Arc<str>), Redirect>,
@@ -156,15 +160,17 @@ impl Claims {
             );
             return Err((Reason::PathConflict, message));
         }
-        let count = self.expressions.entry((host.clone(), tenant.clone()));
-        let count = count.or_default();
-        if *count >= EXPRESSIONS_MAX {
+        let held = self.expressions.entry((host.clone(), tenant.clone()));
+        let (count, bytes) = held.or_default();
+        if *count >= EXPRESSIONS_MAX || *bytes + expression.bytes() > EXPRESSION_BYTES_MAX {
             let message = format!(
-                "is left out: the namespace has {EXPRESSIONS_MAX} regular expressions for the host already"
+                "is left out: with it the namespace would have more than {EXPRESSIONS_MAX} regular expressions for the host, or more than \
+                 {EXPRESSION_BYTES_MAX} bytes of them when they are compiled, of which repetitions such as {{100}} need many"
             );
             return Err((Reason::TooManyExpressions, message));
         }
         *count += 1;
+        *bytes += expression.bytes();
         let holder = self.beginnings.entry(beginning);
         holder.or_insert_with(|| tenant.clone());
         Ok(())

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::route;
 use crate::host::{HostName, HostPattern};
-use crate::table::{Backend, BackendName, PathMatch, Protocol, RouteOwner, Table, TableBuilder};
+use crate::table::{
+    Backend, BackendName, Expression, PATH_BYTES_MAX, PathMatch, Protocol, RouteOwner, Table,
+    TableBuilder,
+};
 
 #[derive(Clone, Debug)]
 struct Rule {
@@ -45,6 +48,51 @@ fn table_of(rules: &[Rule], has_default: bool) -> Table {
         builder.default_backend(Some(id));
     }
     builder.build()
+}
+
+#[test]
+fn a_path_that_is_too_long_for_expressions_meets_none_and_nothing_that_it_would_hide() {
+    let host = pattern("x.y");
+    let mut builder = TableBuilder::new();
+    let mut routes = Vec::new();
+    for number in 0..4 {
+        let name = BackendName {
+            namespace: "n".into(),
+            service: number.to_string().into(),
+            port: "80".into(),
+        };
+        let backend = builder.backend(Backend {
+            name,
+            protocol: Protocol::Http1,
+            endpoints: Vec::new(),
+        });
+        let ingress: Arc<str> = number.to_string().into();
+        let tenant = "n".into();
+        routes.push(builder.route(RouteOwner { tenant, ingress }, backend));
+    }
+    let exact = format!("/app/{}", "e".repeat(PATH_BYTES_MAX));
+    builder.path(&host, PathMatch::Prefix, "/", routes[0]);
+    builder.path(&host, PathMatch::Prefix, "/app/open", routes[1]);
+    builder.path(&host, PathMatch::Exact, &exact, routes[3]);
+    let expression = Expression::new("/app/(.*)", "/app").unwrap();
+    builder.expression(&host, Arc::new(expression), routes[2]);
+    let table = builder.build();
+    let longest = "a".repeat(PATH_BYTES_MAX - "/app/".len());
+    for (path, expected) in [
+        (format!("/app/{longest}"), Some(2)),
+        (format!("/app/{longest}a"), None),
+        (format!("/APP/{longest}a"), None),
+        (format!("/app/open/{longest}a"), Some(1)),
+        (format!("/{longest}aaaaaaaa"), Some(0)),
+        (exact, Some(3)),
+    ] {
+        assert_eq!(
+            number_of(&table, Some("x.y"), &path),
+            expected,
+            "{}",
+            path.len()
+        );
+    }
 }
 
 fn pattern(text: &str) -> HostPattern {

@@ -1,7 +1,9 @@
 //! Paths that are regular expressions. Pure.
 //!
-//! In: the text of a rule. Out: a program that reads a path once, from its first byte, and whose size is bounded: no expression and no
-//! path take more time than the product of their lengths, so tenants cannot write one that stops a worker.
+//! In: the text of a rule. Out: a program that reads a path once, from its first byte, in time that grows with the product of its size
+//! and the length of the path. Neither looks like much, and a hundred programs of tens of thousands of bytes over a path of as many
+//! stopped a worker for eight seconds: so both are bounded, the sizes of all expressions of a tenant for a host together
+//! ([`Expression::bytes`]), and the path ([`PATH_BYTES_MAX`]).
 //!
 //! As in ingress-nginx an expression is a beginning: `/a.` matches `/abc/d`; and it does not tell capitals from small letters.
 
@@ -10,8 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use regex::bytes::{Captures, Regex, RegexBuilder};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
 
 use super::RouteId;
+
+/// Bytes of a path that is read with expressions. A longer one meets no rule where an expression begins.
+pub const PATH_BYTES_MAX: usize = 2 << 10;
 
 /// Bytes of a compiled expression.
 const PROGRAM_BYTES_MAX: usize = 64 << 10;
@@ -28,6 +35,7 @@ pub struct Expression {
     text: Arc<str>,
     beginning: Arc<str>,
     regex: Regex,
+    bytes: usize,
 }
 
 /// Why there is no such expression.
@@ -62,12 +70,20 @@ impl Expression {
         // By itself, so that no bracket of it closes ours.
         compile(text)?;
         // In a group, so that all of `/a|/b` begins where the path does.
-        let regex = compile(&format!("^(?:{text})"))?;
+        let whole = format!("^(?:{text})");
+        let regex = compile(&whole)?;
         Ok(Self {
             text: text.into(),
             beginning: beginning.into(),
             regex,
+            bytes: program_bytes(&whole),
         })
+    }
+
+    /// Bytes of its program, 64 KiB at most. In the worst case all of it is looked at for each byte of a path.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The text, as the rule has it.
@@ -126,6 +142,24 @@ fn compile(text: &str) -> Result<Regex, InvalidExpression> {
             InvalidExpression::Syntax(complaint(&other.to_string()))
         }
     })
+}
+
+/// How large the program is by which [`compile`] has judged the same text: it does not tell.
+fn program_bytes(text: &str) -> usize {
+    let syntax = syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .case_insensitive(true)
+        .nest_limit(DEPTH_MAX);
+    let built = thompson::Compiler::new()
+        .syntax(syntax)
+        .configure(
+            thompson::Config::new()
+                .utf8(false)
+                .nfa_size_limit(Some(PROGRAM_BYTES_MAX)),
+        )
+        .build(text);
+    built.map_or(PROGRAM_BYTES_MAX, |program| program.memory_usage())
 }
 
 /// The last line of what the parser says: before it there is a drawing.
@@ -194,6 +228,17 @@ impl Expressions {
         all.map(|(expression, route)| (expression, *route))
     }
 
+    /// Whether one may have a path of which the literal rule has `bytes`: it begins there or further
+    /// down, and the path begins as it does.
+    pub(super) fn may_have(&self, path: &str, bytes: usize) -> bool {
+        self.iter().any(|(expression, _)| {
+            let beginning = path.as_bytes().get(..expression.beginning.len());
+            let is_below = beginning
+                .is_some_and(|one| one.eq_ignore_ascii_case(expression.beginning.as_bytes()));
+            is_below && expression.rank(path).0 >= bytes
+        })
+    }
+
     /// The expression for a path of which the literal rule has `bytes`: only one that begins there or further down. Each tenant says by
     /// its texts which of its own is asked first; between tenants the one that begins further down has the path, as with prefixes.
     pub(super) fn find(&self, path: &str, bytes: usize) -> Option<(&Arc<Expression>, RouteId)> {
@@ -201,9 +246,13 @@ impl Expressions {
         if others.is_empty() {
             return matching(&first.1, path, bytes).next();
         }
+        // Each is read once: that is what costs.
         let ranked = self.of_tenants.iter().filter_map(|(_, all)| {
-            let ranks = matching(all, path, bytes).map(|(expression, _)| expression.rank(path));
-            Some((ranks.max()?, matching(all, path, bytes).next()?))
+            let mut matching = matching(all, path, bytes);
+            let (expression, route) = matching.next()?;
+            let others = matching.map(|(expression, _)| expression.rank(path));
+            let rank = others.fold(expression.rank(path), Ord::max);
+            Some((rank, (expression, route)))
         });
         ranked.max_by_key(|(rank, _)| *rank).map(|(_, found)| found)
     }
@@ -265,6 +314,23 @@ mod tests {
         }
         let deep = format!("/{}a{}", "(".repeat(40), ")".repeat(40));
         assert!(Expression::new(&deep, "").is_err());
+    }
+
+    #[test]
+    fn a_program_says_how_large_it_is_and_what_repeats_is_large() {
+        let bytes = |text: &str| Expression::new(text, "").unwrap().bytes();
+        for text in ["/", "/something(/|$)(.*)", r"/api/v\d+/users/([^/]+)/(.*)"] {
+            assert!(
+                (1..2 << 10).contains(&bytes(text)),
+                "{text}: {}",
+                bytes(text)
+            );
+        }
+        let repeated = bytes("/[ab]*a[ab]{500}c");
+        assert!(
+            (16 << 10..=PROGRAM_BYTES_MAX).contains(&repeated),
+            "{repeated}"
+        );
     }
 
     fn found(expressions: &[(&str, &str, &str)], path: &str, bytes: usize) -> Option<String> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::expression::{Expression, Expressions};
+use super::expression::{Expression, Expressions, PATH_BYTES_MAX};
 use super::shards::HashKey;
 use super::{PathMatch, RouteId};
 
@@ -78,10 +78,13 @@ impl HostPaths {
     /// The route for a path: the one that is equal, else the longest prefix by elements, else the default of the host. An expression
     /// stands before the prefix at which it begins.
     pub(crate) fn find(&self, key: HashKey, path: &str) -> Option<RouteId> {
-        if self.expressions.is_some()
-            && let Some((_, route)) = self.expression(key, path)
-        {
-            return Some(route);
+        if self.expressions.is_some() {
+            if path.len() > PATH_BYTES_MAX && self.is_too_long(key, path) {
+                return None;
+            }
+            if let Some((_, route)) = self.expression(key, path) {
+                return Some(route);
+            }
         }
         let mut best = self.default;
         let Some(elements) = elements(path) else {
@@ -110,8 +113,19 @@ impl HostPaths {
     ) -> Option<(&Arc<Expression>, RouteId)> {
         let expressions = self.expressions.as_ref()?;
         let (bytes, is_exact) = self.literal(key, path);
-        let found = expressions.find(path, bytes);
-        found.filter(|_| !is_exact)
+        if is_exact || path.len() > PATH_BYTES_MAX {
+            return None;
+        }
+        expressions.find(path, bytes)
+    }
+
+    /// Whether a path that is too long to be read may be that of an expression. It must not fall to a shorter prefix then, which may be
+    /// another tenant's, or stand open where the expression does not.
+    #[cold]
+    fn is_too_long(&self, key: HashKey, path: &str) -> bool {
+        let (bytes, is_exact) = self.literal(key, path);
+        let mut expressions = self.expressions.iter();
+        !is_exact && expressions.any(|all| all.may_have(path, bytes))
     }
 
     /// All expressions, in the order of tenants and of being asked.

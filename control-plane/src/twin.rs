@@ -133,6 +133,8 @@ fn shown(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "HTTP/1.1",
         Protocol::H2c => "h2c",
+        Protocol::Https => "HTTP/1.1 in TLS",
+        Protocol::H2 => "h2",
     }
 }
 

@@ -98,6 +98,15 @@ pub enum ProxyError {
         /// Where to.
         endpoint: SocketAddr,
     },
+    /// The endpoint accepted the connection, and no TLS came of it.
+    #[error("the TLS handshake with {endpoint} failed")]
+    TlsFailed {
+        /// Who.
+        endpoint: SocketAddr,
+        /// What was wrong: it speaks no TLS, or its certificate is not believed, or ours is not.
+        #[source]
+        source: io::Error,
+    },
     /// No connection could be opened because this process, or its node, has no descriptor or memory for it.
     #[error("there is no descriptor or memory for a connection to {endpoint}")]
     NoDescriptors {
@@ -197,7 +206,10 @@ impl ProxyError {
     pub fn may_retry(&self) -> bool {
         matches!(
             self,
-            Self::ConnectFailed { .. } | Self::ConnectTimeout { .. } | Self::UpstreamReset { .. }
+            Self::ConnectFailed { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::TlsFailed { .. }
+                | Self::UpstreamReset { .. }
         )
     }
 
@@ -243,15 +255,16 @@ impl ProxyError {
             Self::NoEndpoints => 15,
             Self::ConnectFailed { .. } => 16,
             Self::ConnectTimeout { .. } => 17,
-            Self::NoDescriptors { .. } => 18,
-            Self::ResponseTimeout { .. } => 19,
-            Self::UpstreamReset { .. } => 20,
-            Self::UpstreamProtocol { .. } => 21,
-            Self::ResponseBroken => 22,
-            Self::ResponseStalled => 23,
-            Self::ClientAborted => 24,
-            Self::ClientStalled => 25,
-            Self::DrainDeadline => 26,
+            Self::TlsFailed { .. } => 18,
+            Self::NoDescriptors { .. } => 19,
+            Self::ResponseTimeout { .. } => 20,
+            Self::UpstreamReset { .. } => 21,
+            Self::UpstreamProtocol { .. } => 22,
+            Self::ResponseBroken => 23,
+            Self::ResponseStalled => 24,
+            Self::ClientAborted => 25,
+            Self::ClientStalled => 26,
+            Self::DrainDeadline => 27,
         }
     }
 }

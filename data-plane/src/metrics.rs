@@ -53,6 +53,7 @@ pub(crate) struct Families {
     pub(crate) handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections: Gauge,
     pub(crate) upstream_connects: Family<ResultLabels, Counter>,
+    pub(crate) upstream_handshakes: Family<ResultLabels, Counter>,
     pub(crate) upstream_connections_limited: Counter,
     pub(crate) upstream_fallbacks: Counter,
     pub(crate) owners_overflowed: Gauge,
@@ -287,6 +288,31 @@ fn register_endpoints(families: &Families, registry: &mut Registry) {
         "Endpoints that are left alone at present; one that a worker has sent to rest counts for up to a second longer",
         families.endpoints_ejected.clone(),
     );
+    registry.register(
+        "upstream_connections",
+        "Open connections to endpoints, idle ones included",
+        families.upstream_connections.clone(),
+    );
+    registry.register(
+        "upstream_connects",
+        "Connections opened to endpoints by result: ok, failed, timeout, no_descriptors",
+        families.upstream_connects.clone(),
+    );
+    registry.register(
+        "upstream_tls_handshakes",
+        "TLS handshakes with endpoints by result: ok, resumed, failed, timeout",
+        families.upstream_handshakes.clone(),
+    );
+    registry.register(
+        "upstream_connections_limited",
+        "Requests that waited because their endpoint has as many HTTP/2 connections as a worker opens",
+        families.upstream_connections_limited.clone(),
+    );
+    registry.register(
+        "upstream_fallbacks",
+        "Connections to endpoints of HTTP/2 that did not answer it, so that they got HTTP/1.1",
+        families.upstream_fallbacks.clone(),
+    );
 }
 
 fn register_connections(families: &Families, registry: &mut Registry) {
@@ -321,26 +347,6 @@ fn register_connections(families: &Families, registry: &mut Registry) {
         "tls_handshakes",
         "TLS handshakes by result: ok, no_certificate, failed, timeout",
         families.handshakes.clone(),
-    );
-    registry.register(
-        "upstream_connections",
-        "Open connections to endpoints, idle ones included",
-        families.upstream_connections.clone(),
-    );
-    registry.register(
-        "upstream_connects",
-        "Connections opened to endpoints by result: ok, failed, timeout, no_descriptors",
-        families.upstream_connects.clone(),
-    );
-    registry.register(
-        "upstream_connections_limited",
-        "Requests that waited because their endpoint has as many HTTP/2 connections as a worker opens",
-        families.upstream_connections_limited.clone(),
-    );
-    registry.register(
-        "upstream_fallbacks",
-        "Connections to endpoints of HTTP/2 that did not answer it, so that they got HTTP/1.1",
-        families.upstream_fallbacks.clone(),
     );
     registry.register(
         "metrics_owners_overflowed",

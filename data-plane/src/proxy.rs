@@ -140,6 +140,9 @@ async fn forward<N: Net>(
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
     let protocol = policy.protocol.unwrap_or(backend.protocol);
+    if protocol.is_tls() && policy.tls.as_ref().is_some_and(|tls| tls.is_refused) {
+        return Err(ProxyError::RouteClosed.into());
+    }
     let prepared = prepare::prepare(session, parts, present, host, protocol, has_body)?;
     if let Some(entry) = account.entry() {
         entry.request_id = parts.headers.get(&forwarded::REQUEST_ID).cloned();

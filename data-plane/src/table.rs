@@ -21,6 +21,7 @@ mod policy;
 mod rewrite;
 pub(crate) mod shards;
 pub(crate) mod slots;
+mod upstream_tls;
 
 pub use balancing::{Affinity, AffinityMode, Algorithm, HashBy, HashPart, InvalidAlgorithm};
 pub use builder::TableBuilder;
@@ -33,6 +34,7 @@ pub use policy::Policy;
 pub use rewrite::{InvalidTarget, Prefix, Rewrite, Target};
 pub use shards::HashKey;
 use slots::Slots;
+pub use upstream_tls::{Authorities, UpstreamTls};
 
 /// Everything a tier serves. Build with [`TableBuilder`]. A copy shares what is in it.
 #[derive(Clone, Default)]
@@ -104,6 +106,10 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge over plain TCP (`appProtocol: kubernetes.io/h2c`).
     H2c,
+    /// HTTP/1.1 within TLS (RFC 9110 §4.2.2).
+    Https,
+    /// HTTP/2 within TLS, when the endpoint agrees to it by ALPN (RFC 9113 §3.2); else HTTP/1.1 within TLS.
+    H2,
 }
 
 /// A Service port with the endpoints that may get requests.
@@ -301,6 +307,37 @@ impl fmt::Debug for Table {
             .field("default_backend", &self.default_backend)
             .field("certificates", &self.certificates)
             .finish()
+    }
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// Whether requests go within TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        match self {
+            Self::Http1 | Self::H2c => false,
+            Self::Https | Self::H2 => true,
+        }
+    }
+
+    /// Whether many requests share a connection.
+    #[must_use]
+    pub fn is_http2(self) -> bool {
+        match self {
+            Self::Http1 | Self::Https => false,
+            Self::H2c | Self::H2 => true,
+        }
+    }
+
+    /// The same by HTTP/1.1, as encrypted as it is.
+    #[must_use]
+    pub fn by_http1(self) -> Self {
+        match self {
+            Self::Http1 | Self::H2c => Self::Http1,
+            Self::Https | Self::H2 => Self::Https,
+        }
     }
 }
 

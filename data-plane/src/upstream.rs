@@ -4,13 +4,18 @@
 //! The pool's key is the endpoint, identity included, so no connection outlives its pod. An HTTP/1.1 connection has no
 //! task of its own: it is driven by the request that has it, which saves a wake-up per read.
 //!
-//! `pool` knows the endpoints, `waiting` are the idle HTTP/1.1 connections to one of them, `http1` is such a connection, `links` are the HTTP/2 connections to one endpoint
+//! `pool` knows the endpoints, `slot` is what it has of one, `tls` is how a connection begins that is within TLS, `transport` is the stream of
+//! either kind, `lease` is a connection that a request has, `waiting` are the idle HTTP/1.1 connections to one of them, `http1` is such a connection, `links` are the HTTP/2 connections to one endpoint
 //! and `http2` is one of them (`docs/link.md`).
 
 mod http1;
 mod http2;
+mod lease;
 mod links;
 mod pool;
+mod slot;
+mod tls;
+mod transport;
 mod waiting;
 
 use std::pin::Pin;
@@ -27,7 +32,9 @@ use crate::body::{self, RequestBody};
 use crate::codec::CodecError;
 pub(crate) use http1::{Http1, Raw};
 pub(crate) use http2::Http2;
-pub(crate) use pool::{Lease, Pool, Slotted, Wanted};
+pub(crate) use lease::{Lease, Slotted};
+pub(crate) use pool::{Pool, Wanted};
+pub(crate) use transport::Transport;
 
 /// A connection that takes a request.
 pub(crate) enum Upstream<S: AsyncRead + AsyncWrite + Unpin + 'static> {
@@ -84,6 +91,8 @@ pub(crate) enum Left {
 #[derive(Debug)]
 pub(crate) enum ConnectError {
     Failed(std::io::Error),
+    /// The endpoint is there, but its TLS is none that we can take.
+    Tls(std::io::Error),
     TimedOut,
 }
 

@@ -51,7 +51,7 @@ const fn unanswered(reason: Reason) -> Reason {
 }
 
 /// In the order of [`super::ProxyError::number`].
-pub(crate) static REASONS: [Reason; 27] = [
+pub(crate) static REASONS: [Reason; 28] = [
     reason(
         "bad_request",
         StatusCode::BAD_REQUEST,
@@ -181,6 +181,14 @@ pub(crate) static REASONS: [Reason; 27] = [
         "A node or its network is gone, or a NetworkPolicy drops packets. `timeouts.connect` is the limit.",
     ),
     reason(
+        "tls_failed",
+        StatusCode::BAD_GATEWAY,
+        Side::Upstream,
+        "no endpoint of the Service ended a TLS handshake",
+        "Does the port speak TLS at all, 1.2 or 1.3? `appProtocol` of the Service port or `backend-protocol` of the Ingress says that it does. Where \
+         `proxy-ssl-verify` is `on`: is the certificate valid, for `proxy-ssl-name`, and of an authority in `ca.crt`? The log says at level `debug` what was wrong.",
+    ),
+    reason(
         "no_descriptors",
         StatusCode::SERVICE_UNAVAILABLE,
         Side::Internal,
@@ -267,6 +275,8 @@ mod tests {
     #[test]
     fn every_error_has_the_row_that_bears_its_name() {
         let endpoint = "127.0.0.1:80".parse().unwrap();
+        let source = || std::io::ErrorKind::Other.into();
+        let connect_timeout = ProxyError::ConnectTimeout { endpoint };
         for (error, name, status) in [
             (ProxyError::HeadTooLarge, "head_too_large", 431),
             (ProxyError::HeadTimeout, "head_timeout", 408),
@@ -283,23 +293,27 @@ mod tests {
             (ProxyError::NoRoute, "no_route", 404),
             (ProxyError::RouteClosed, "route_closed", 503),
             (ProxyError::NoEndpoints, "no_endpoints", 503),
+            (connect_timeout, "connect_timeout", 504),
             (
                 ProxyError::ConnectFailed {
                     endpoint,
-                    source: std::io::ErrorKind::ConnectionRefused.into(),
+                    source: source(),
                 },
                 "connect_failed",
                 502,
             ),
             (
-                ProxyError::ConnectTimeout { endpoint },
-                "connect_timeout",
-                504,
+                ProxyError::TlsFailed {
+                    endpoint,
+                    source: source(),
+                },
+                "tls_failed",
+                502,
             ),
             (
                 ProxyError::NoDescriptors {
                     endpoint,
-                    source: std::io::ErrorKind::OutOfMemory.into(),
+                    source: source(),
                 },
                 "no_descriptors",
                 503,

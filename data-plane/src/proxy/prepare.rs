@@ -43,7 +43,7 @@ pub(super) fn prepare<N: Net>(
         host.is_some() && parts.version != Version::HTTP_2 && parts.uri.authority().is_none();
     let may_upgrade = parts.version == Version::HTTP_11 && !has_body;
     let upgrade = asked.upgrade.filter(|_| may_upgrade);
-    let protocol = upgrade.as_ref().map_or(protocol, |_| Protocol::Http1);
+    let protocol = upgrade.as_ref().map_or(protocol, |_| protocol.by_http1());
     // An HTTP/1.0 client need not name a host, but our HTTP/1.1 request must: the address it came to.
     let host = match host {
         Some(host) => host,
@@ -71,12 +71,12 @@ pub(super) fn prepare<N: Net>(
             .insert(TE, HeaderValue::from_static("trailers"));
     }
     match protocol {
-        Protocol::Http1 => {
+        Protocol::Http1 | Protocol::Https => {
             frame_http1(&mut parts.headers, has_body);
             let host = Some(host).filter(|_| !has_field);
             of_http1(parts, host, upgrade.as_ref(), asked.trailers);
         }
-        Protocol::H2c => of_http2(parts, &host)?,
+        Protocol::H2c | Protocol::H2 => of_http2(parts, &host, protocol)?,
     }
     Ok(Prepared {
         upgrade,
@@ -87,7 +87,12 @@ pub(super) fn prepare<N: Net>(
 
 /// Gives a request the form of the connection that takes it: HTTP/2 when it is shared. It has another one only after an
 /// endpoint turned out not to speak HTTP/2.
-pub(super) fn fit(parts: &mut Parts, has_body: bool, is_shared: bool) -> Result<(), ProxyError> {
+pub(super) fn fit(
+    parts: &mut Parts,
+    has_body: bool,
+    protocol: Protocol,
+    is_shared: bool,
+) -> Result<(), ProxyError> {
     if is_shared == (parts.version == Version::HTTP_2) {
         return Ok(());
     }
@@ -95,7 +100,7 @@ pub(super) fn fit(parts: &mut Parts, has_body: bool, is_shared: bool) -> Result<
         let host = parts.headers.get(HOST).cloned().ok_or(BadHost::Missing)?;
         parts.headers.remove(TRANSFER_ENCODING);
         parts.headers.remove(CONNECTION);
-        of_http2(parts, &host)?;
+        of_http2(parts, &host, protocol)?;
     } else {
         let authority = parts.uri.authority().ok_or(BadHost::Missing)?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| BadHost::Missing)?;
@@ -138,11 +143,13 @@ fn of_http1(
     parts.headers.insert(CONNECTION, connection);
 }
 
-fn of_http2(parts: &mut Parts, host: &HeaderValue) -> Result<(), ProxyError> {
+fn of_http2(parts: &mut Parts, host: &HeaderValue, protocol: Protocol) -> Result<(), ProxyError> {
     let authority = Authority::try_from(host.as_bytes())
         .map_err(|_| ProxyError::BadTarget("its host is no authority of a URL"))?;
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    // What is spoken to the endpoint, which may compare it with that (RFC 9110 §4.2.2).
+    let is_tls = protocol.is_tls();
+    uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority = Some(authority);
     uri.path_and_query = Some(path_and_query(&parts.uri));
     parts.uri = Uri::from_parts(uri).map_err(|_| ProxyError::BadTarget("it is no URL"))?;

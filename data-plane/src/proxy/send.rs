@@ -31,9 +31,10 @@ use crate::body::{RequestBody, Upload};
 use crate::error::ProxyError;
 use crate::metrics::Retry;
 use crate::net::{Net, Scarce};
-use crate::table::{Endpoint, Policy, Protocol};
+use crate::table::{Endpoint, Policy, Protocol, UpstreamTls};
 use crate::upstream::{
-    ConnectError, Lease, Left, Received, SendError, Slotted, Upstream, UpstreamError, Wanted,
+    ConnectError, Lease, Left, Received, SendError, Slotted, Transport, Upstream, UpstreamError,
+    Wanted,
 };
 use crate::worker::Context;
 
@@ -63,6 +64,11 @@ struct Failed {
     /// It failed only because a kept connection had been closed.
     was_stale: bool,
 }
+
+type Taken<N> = (
+    Upstream<Transport<<N as Net>::Stream>>,
+    Slotted<<N as Net>::Stream>,
+);
 
 type Answered<N> = (Response<Received>, Lease<<N as Net>::Stream>);
 
@@ -131,10 +137,10 @@ impl<'r, N: Net> Sender<'r, N> {
                 }
             };
             let may_repeat = tries < tries_max;
-            prepare::fit(head, self.upload.is_some(), upstream.is_shared())?;
+            self.fit(head, upstream.is_shared())?;
             match self
                 .exchange(
-                    (upstream, slot, in_flight),
+                    ((upstream, slot), in_flight),
                     endpoint,
                     (&mut *head, &mut *body),
                     account,
@@ -179,11 +185,12 @@ impl<'r, N: Net> Sender<'r, N> {
         &self,
         endpoint: &Endpoint,
         is_fresh: bool,
-    ) -> Result<(Upstream<N::Stream>, Slotted<N::Stream>), ProxyError> {
+    ) -> Result<Taken<N>, ProxyError> {
         let context = self.context;
         let wanted = Wanted {
             endpoint,
-            protocol: self.protocol,
+            is_http2: self.protocol.is_http2(),
+            tls: self.protocol.is_tls().then(|| self.tls()),
             is_fresh,
             connect_max: self.policy.connect,
         };
@@ -194,17 +201,22 @@ impl<'r, N: Net> Sender<'r, N> {
                 ProxyError::NoDescriptors { endpoint, source }
             }
             ConnectError::Failed(source) => ProxyError::ConnectFailed { endpoint, source },
+            ConnectError::Tls(source) => ProxyError::TlsFailed { endpoint, source },
             ConnectError::TimedOut => ProxyError::ConnectTimeout { endpoint },
         })
     }
 
+    fn fit(&self, head: &mut Parts, is_shared: bool) -> Result<(), ProxyError> {
+        prepare::fit(head, self.upload.is_some(), self.protocol, is_shared)
+    }
+
+    fn tls(&self) -> &'r UpstreamTls {
+        self.policy.tls.as_deref().unwrap_or(UpstreamTls::NONE)
+    }
+
     async fn exchange(
         &self,
-        (mut upstream, slot, in_flight): (
-            Upstream<N::Stream>,
-            Slotted<N::Stream>,
-            Option<InFlight>,
-        ),
+        ((mut upstream, slot), in_flight): (Taken<N>, Option<InFlight>),
         endpoint: &Endpoint,
         (head, body): (&mut Parts, &mut RequestBody),
         account: &mut Account,
@@ -272,7 +284,7 @@ impl<'r, N: Net> Sender<'r, N> {
     /// The response, unless the endpoint takes too long for it once it has the request.
     async fn in_time(
         &self,
-        upstream: &mut Upstream<N::Stream>,
+        upstream: &mut Upstream<Transport<N::Stream>>,
         (head, body): (&mut Parts, &mut RequestBody),
         now: Instant,
     ) -> Result<Result<Response<Received>, SendError>, TooLate> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Affinity, Algorithm, HashBy, Protocol};
+use super::{Affinity, Algorithm, HashBy, Protocol, UpstreamTls};
 
 /// What is other than the tier's settings for the requests of one Ingress. Nothing set: as the tier is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Policy {
     pub read: Option<Duration>,
     /// How the endpoints are spoken to, in place of what their Service says.
     pub protocol: Option<Protocol>,
+    /// What is asked of TLS to the endpoints, where it is spoken.
+    pub tls: Option<Box<UpstreamTls>>,
     /// How requests are spread, in place of the tier's.
     pub algorithm: Option<Algorithm>,
     /// What decides on the endpoint in place of that.
@@ -39,6 +41,7 @@ impl Policy {
         send: None,
         read: None,
         protocol: None,
+        tls: None,
         algorithm: None,
         hash_by: None,
         affinity: None,

@@ -95,6 +95,8 @@ pub(super) enum HandshakeError {
     Closed(io::Error),
     /// The endpoint said nothing for as long as it had.
     Silent(Duration),
+    /// There was not even a stream.
+    NotConnected(ConnectError),
     Failed(io::Error),
 }
 
@@ -289,6 +291,7 @@ impl HandshakeError {
             Self::Silent(time) if !has_spoken => Ok(format!("it says nothing for {time:?}")),
             Self::Closed(error) | Self::Failed(error) => Err(ConnectError::Failed(error)),
             Self::Silent(_) => Err(ConnectError::TimedOut),
+            Self::NotConnected(error) => Err(error),
         }
     }
 }

@@ -263,11 +263,13 @@ impl Links {
 impl ConnectError {
     /// The same for another request.
     pub(super) fn again(&self) -> Self {
+        let same = |error: &io::Error| match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
         match self {
-            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            Self::Failed(error) => Self::Failed(same(error)),
+            Self::Tls(error) => Self::Tls(same(error)),
             Self::TimedOut => Self::TimedOut,
         }
     }

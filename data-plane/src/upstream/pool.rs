@@ -1,7 +1,7 @@
 //! The connections of one worker, by endpoint.
 //!
 //! In: requests that want a connection. Out: a waiting HTTP/1.1 connection, a share of an HTTP/2 one, or a new one.
-//! HTTP/1.1 connections wait in [`Waiting`]; one is given back only after the response ended and the request was sent whole.
+//! HTTP/1.1 connections wait in their slot; one is given back only after the response ended and the request was sent whole.
 //!
 //! A request finds its endpoint once; what it does with the connection later goes by the [`Slot`] that it found.
 
@@ -10,23 +10,24 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::http2::{HandshakeError, Link};
-use super::links::{Handed, Links};
-use super::waiting::{Kept, Waiting};
-use super::{ConnectError, Http1, Http2, Raw, Upstream};
-use crate::balance::InFlight;
-use crate::body::Upload;
+use super::lease::Slotted;
+use super::links::Handed;
+use super::slot::Slot;
+use super::tls;
+use super::transport::Transport;
+use super::waiting::Kept;
+use super::{ConnectError, Http1, Http2, Upstream};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::net::{Net, Scarce};
 use crate::snapshot::Snapshot;
-use crate::table::{Endpoint, Protocol};
+use crate::table::{Endpoint, UpstreamTls};
 
 /// The part of the time for connecting that an endpoint may be silent for when it is asked for HTTP/2, and has never spoken
 /// it. The other half is for TCP, so that those who wait learn it before their own time is over. Not less: one that is
@@ -35,7 +36,8 @@ const SILENCE_PART: u32 = 2;
 
 /// The pool of one worker.
 pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    /// More than one of an address while it moves from pod to pod, and where slices that name no pods share it. Sorted.
+    /// More than one of an address while it moves from pod to pod, where slices that name no pods share it, and where not all ask
+    /// for the same of TLS. Sorted.
     slots: RefCell<BTreeMap<SocketAddr, Vec<Rc<Slot<S>>>>>,
     /// What decides which endpoints exist.
     snapshot: RefCell<Option<Arc<Snapshot>>>,
@@ -46,35 +48,19 @@ pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
     metrics: Metrics,
 }
 
-/// The connections to one endpoint.
-struct Slot<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    endpoint: Endpoint,
-    /// It is not in the table: nothing is kept for it.
-    is_gone: Cell<bool>,
-    waiting: Waiting<S>,
-    links: Rc<Links>,
-}
-
 /// What a request wants of the pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'r> {
     pub(crate) endpoint: &'r Endpoint,
-    pub(crate) protocol: Protocol,
+    /// It may share its connection with others, when the endpoint speaks HTTP/2.
+    pub(crate) is_http2: bool,
+    /// What is asked of TLS. None: it is not spoken.
+    pub(crate) tls: Option<&'r UpstreamTls>,
     /// A kept connection has failed: not another one of those.
     pub(crate) is_fresh: bool,
     /// In place of the tier's limit for a connection of its own.
     pub(crate) connect_max: Option<Duration>,
 }
-
-/// A connection while a request has it.
-pub(crate) struct Lease<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    upstream: Upstream<S>,
-    slot: Slotted<S>,
-    in_flight: Option<InFlight>,
-}
-
-/// The endpoint of a connection that was taken.
-pub(crate) struct Slotted<S: AsyncRead + AsyncWrite + Unpin + 'static>(Rc<Slot<S>>);
 
 // === impl Pool ===
 
@@ -113,15 +99,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         self: &Rc<Self>,
         net: &N,
         wanted: Wanted<'_>,
-    ) -> Result<(Upstream<S>, Slotted<S>), ConnectError> {
-        let slot = self.slot(wanted.endpoint);
-        let upstream = match wanted.protocol {
-            Protocol::H2c if !slot.links.has_fallen_back() => match self.share(net, &slot).await? {
-                Some(share) => Upstream::Http2(share),
-                None => self.http1(net, &slot, wanted).await?,
-            },
-            Protocol::H2c | Protocol::Http1 => self.http1(net, &slot, wanted).await?,
-        };
+    ) -> Result<(Upstream<Transport<S>>, Slotted<S>), ConnectError> {
+        let slot = self.slot(wanted.endpoint, wanted.tls);
+        if wanted.is_http2
+            && !slot.links.has_fallen_back()
+            && let Some(share) = self.share(net, &slot).await?
+        {
+            return Ok((Upstream::Http2(share), Slotted(slot)));
+        }
+        let upstream = self.http1(net, &slot, wanted).await?;
         Ok((upstream, Slotted(slot)))
     }
 
@@ -130,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         net: &N,
         slot: &Slot<S>,
         wanted: Wanted<'_>,
-    ) -> Result<Upstream<S>, ConnectError> {
+    ) -> Result<Upstream<Transport<S>>, ConnectError> {
         if !wanted.is_fresh
             && let Some(kept) = slot.waiting.take()
         {
@@ -143,18 +129,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
                 }
             }
         }
+        let shaking = Cell::new(false);
         let opening = async {
-            let stream = self.connect(net, slot).await?;
+            let stream = self.connect(net, slot, false, &shaking).await?;
             let connection = Http1::new(stream, self.metrics.open_upstream()).await;
-            connection.map_err(std::io::Error::other)
+            connection.map_err(|error| ConnectError::Failed(std::io::Error::other(error)))
         };
         // Boxed: a request has room for all that it may wait for, is moved with it, and most open no connection.
         let connect_max = wanted.connect_max.unwrap_or(self.connect_timeout);
         let opened = Box::pin(tokio::time::timeout(connect_max, opening)).await;
         let opened = match opened {
             Ok(Ok(connection)) => Ok(Upstream::Http1(Box::new(connection))),
-            Ok(Err(error)) => Err(ConnectError::Failed(error)),
-            Err(_) => Err(ConnectError::TimedOut),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.timed_out(&shaking)),
         };
         self.count_connect(opened.as_ref().err());
         opened
@@ -201,9 +188,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let address = slot.endpoint.address;
         let silence_max = self.connect_timeout / SILENCE_PART;
         let silence_max = (!slot.links.has_spoken()).then_some(silence_max);
+        let shaking = Cell::new(false);
         let opening = async {
-            let stream = self.connect(net, slot).await;
-            let stream = stream.map_err(HandshakeError::Failed)?;
+            let stream = self.connect(net, slot, true, &shaking).await;
+            let stream = stream.map_err(HandshakeError::NotConnected)?;
+            if let Transport::Tls(stream) = &stream
+                && !tls::speaks_http2(stream)
+            {
+                let answer = "it does not choose h2 (ALPN)".to_owned();
+                return Err(HandshakeError::NotHttp2(answer));
+            }
             Link::new(stream, address, self.metrics.open_upstream(), silence_max).await
         };
         let opened = tokio::time::timeout(self.connect_timeout, opening).await;
@@ -224,14 +218,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
                 }
                 Err(error) => error,
             },
-            Err(_) => ConnectError::TimedOut,
+            Err(_) => self.timed_out(&shaking),
         };
         self.count_connect(Some(&error));
         slot.links.failed(&error, Instant::now());
     }
 
-    /// A new stream. When there is no descriptor for it, connections that wait for a request make room.
-    async fn connect<N: Net<Stream = S>>(&self, net: &N, slot: &Slot<S>) -> std::io::Result<S> {
+    /// A new stream, within TLS where that is asked for. `is_shaking` is set while only the handshake is waited for.
+    async fn connect<N: Net<Stream = S>>(
+        &self,
+        net: &N,
+        slot: &Slot<S>,
+        is_http2: bool,
+        is_shaking: &Cell<bool>,
+    ) -> Result<Transport<S>, ConnectError> {
+        let stream = self.connect_plain(net, slot).await;
+        let stream = stream.map_err(ConnectError::Failed)?;
+        let Some(tls) = &slot.tls else {
+            return Ok(Transport::Plain(stream));
+        };
+        is_shaking.set(true);
+        let shaken = tls.handshake(stream, is_http2).await;
+        is_shaking.set(false);
+        let result = match &shaken {
+            Ok(stream) if tls::is_resumed(stream) => "resumed",
+            Ok(_) => "ok",
+            Err(error) => {
+                let endpoint = slot.endpoint.address;
+                tracing::debug!(%endpoint, %error, "a TLS handshake with an endpoint failed");
+                "failed"
+            }
+        };
+        self.count_handshake(result);
+        shaken.map(Transport::Tls).map_err(ConnectError::Tls)
+    }
+
+    /// The time for connecting is over, perhaps in the handshake.
+    fn timed_out(&self, was_shaking: &Cell<bool>) -> ConnectError {
+        if was_shaking.get() {
+            self.count_handshake("timeout");
+        }
+        ConnectError::TimedOut
+    }
+
+    fn count_handshake(&self, result: &'static str) {
+        let handshakes = &self.metrics.families().upstream_handshakes;
+        self.metrics.count(handshakes, result);
+    }
+
+    /// A new connection. When there is no descriptor for it, connections that wait for a request make room.
+    async fn connect_plain<N: Net<Stream = S>>(
+        &self,
+        net: &N,
+        slot: &Slot<S>,
+    ) -> std::io::Result<S> {
         let address = slot.endpoint.address;
         match net.connect(address, self.source).await {
             Err(error) if Scarce::of(&error).is_some() && self.shed() => {
@@ -254,30 +294,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let result = match error {
             None => "ok",
             Some(ConnectError::Failed(error)) if Scarce::of(error).is_some() => "no_descriptors",
-            Some(ConnectError::Failed(_)) => "failed",
+            Some(ConnectError::Failed(_) | ConnectError::Tls(_)) => "failed",
             Some(ConnectError::TimedOut) => "timeout",
         };
         self.metrics
             .count(&self.metrics.families().upstream_connects, result);
     }
 
-    fn slot(&self, endpoint: &Endpoint) -> Rc<Slot<S>> {
+    fn slot(&self, endpoint: &Endpoint, tls: Option<&UpstreamTls>) -> Rc<Slot<S>> {
         let mut slots = self.slots.borrow_mut();
         let known = slots.get(&endpoint.address).map_or(&[][..], |slots| slots);
-        if let Some(slot) = Slot::find(known, endpoint) {
+        if let Some(slot) = Slot::find(known, endpoint, tls) {
             return slot.clone();
         }
-        let slot = Rc::new(Slot {
-            endpoint: endpoint.clone(),
-            is_gone: Cell::new(false),
-            waiting: Waiting::new(self.idle_max),
-            links: Links::new(),
-        });
+        let slot = Rc::new(Slot::new(endpoint, tls, self.idle_max));
         let snapshot = self.snapshot.borrow();
         let is_there = |known: &Arc<Snapshot>| known.has_endpoint(endpoint);
         if snapshot.as_ref().is_some_and(is_there) {
             let slots = slots.entry(endpoint.address).or_default();
-            let place = slots.partition_point(|known| known.endpoint < slot.endpoint);
+            let place = slots.partition_point(|known| known.key() < slot.key());
             slots.insert(place, slot.clone());
         } else {
             slot.is_gone.set(true);
@@ -287,10 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
 
     /// Drops what has been idle too long or was closed by its endpoint.
     pub(crate) fn expire(&self, now: Instant) {
-        self.retain(|slot| {
-            slot.expire(now, self.idle_timeout);
-            !slot.waiting.is_empty() || !slot.links.is_unused()
-        });
+        self.retain(|slot| slot.expire(now, self.idle_timeout));
     }
 
     fn retain(&self, is_kept: impl Fn(&Rc<Slot<S>>) -> bool) {
@@ -298,102 +330,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             slots.retain(&is_kept);
             !slots.is_empty()
         });
-    }
-}
-
-// === impl Slot ===
-
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
-    fn find<'s>(slots: &'s [Rc<Self>], endpoint: &Endpoint) -> Option<&'s Rc<Self>> {
-        if let [only] = slots {
-            return only.is_of(endpoint).then_some(only);
-        }
-        let found = slots.binary_search_by(|slot| slot.endpoint.cmp(endpoint));
-        found.ok().map(|place| &slots[place])
-    }
-
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        Arc::ptr_eq(&self.endpoint.identity, &endpoint.identity)
-            || self.endpoint.identity == endpoint.identity
-    }
-
-    fn put(&self, connection: Box<Http1<S>>) {
-        if !self.is_gone.get() {
-            self.waiting.put(connection);
-        }
-    }
-
-    /// Its endpoint left the table.
-    fn leave(&self) {
-        self.is_gone.set(true);
-        self.waiting.clear();
-        self.links.close();
-    }
-
-    fn expire(&self, now: Instant, idle_timeout: Duration) {
-        self.waiting.expire(now, idle_timeout);
-        self.links.expire(now, idle_timeout);
-    }
-}
-
-// === impl Lease ===
-
-impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Lease<S> {
-    pub(crate) fn new(
-        upstream: Upstream<S>,
-        (slot, in_flight): (Slotted<S>, Option<InFlight>),
-        upload: Option<&Upload>,
-    ) -> Self {
-        let mut upstream = upstream;
-        if let Upstream::Http1(connection) = &mut upstream
-            && upload.is_some_and(|upload| !upload.is_complete())
-        {
-            connection.detach();
-        }
-        Self {
-            upstream,
-            slot,
-            in_flight,
-        }
-    }
-
-    /// Whose connection it is.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.slot.0.endpoint.address
-    }
-
-    /// Whether the connection is driven by this lease, and so wakes whoever drives it.
-    pub(crate) fn is_driven(&self) -> bool {
-        self.upstream.is_driven()
-    }
-
-    /// Does work on the body that its holder need not be woken for.
-    pub(crate) fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.upstream.quietly(work)
-    }
-
-    /// Drives the connection on; true when that may have moved something.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.upstream.drive(cx)
-    }
-
-    /// The response has ended. The connection waits for the next request, if this one was sent whole before the response
-    /// began: otherwise it has a task of its own, and is not usable any more.
-    pub(crate) fn give_back(self) {
-        // Whether it is still open is seen when it is taken.
-        if let Upstream::Http1(connection) = self.upstream
-            && connection.is_driven()
-        {
-            self.slot.0.put(connection);
-        }
-    }
-
-    /// The bare stream, after a response with 101, and the request that it is as long as it lives.
-    pub(crate) async fn into_raw(self) -> Option<(Raw<S>, Option<InFlight>)> {
-        let Upstream::Http1(connection) = self.upstream else {
-            return None;
-        };
-        let raw = connection.into_raw().await?;
-        Some((raw, self.in_flight))
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod frames;
 pub(crate) mod http2;
+pub(crate) mod tls_front;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

@@ -44,4 +44,5 @@ mod tls_key_kinds;
 mod trailers;
 mod upgrade;
 mod upstream;
+mod upstream_tls;
 mod workers;

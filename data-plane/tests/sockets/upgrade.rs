@@ -7,11 +7,11 @@ use crate::harness::endpoint::{Endpoint, Peer, scripted};
 use crate::harness::{config, proxy, run, table_of};
 
 const UPGRADED: &str = "tiergate_upgraded_connections{tenant=\"team\"}";
-const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+pub(crate) const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: k\r\n\r\n";
 
 /// Agrees, greets, and sends everything back.
-async fn parrot() -> Endpoint {
+pub(crate) async fn parrot() -> Endpoint {
     scripted(|mut peer: Peer| async move {
         let head = peer.head().await.expect("a head");
         assert_eq!(values(&head, "upgrade"), ["websocket"]);

@@ -303,6 +303,13 @@ fn register_endpoints(families: &Families, registry: &mut Registry) {
         "TLS handshakes with endpoints by result: ok, resumed, failed, timeout",
         families.upstream_handshakes.clone(),
     );
+    // There from the start, as those above: many tiers never speak TLS to a pod.
+    for result in ["ok", "resumed", "failed", "timeout"] {
+        families
+            .upstream_handshakes
+            .get_or_create(&ResultLabels { result })
+            .inc_by(0);
+    }
     registry.register(
         "upstream_connections_limited",
         "Requests that waited because their endpoint has as many HTTP/2 connections as a worker opens",

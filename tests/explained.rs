@@ -247,6 +247,26 @@ fn explained(answer: &Value, path: &str) -> Fate {
     }
 }
 
+/// Whether the rule that is named is one of the Ingress whose route the data plane has chosen.
+fn names_its_rule(model: &Value, answer: &Value) -> bool {
+    let Some(name) = answer["ingress"].as_str() else {
+        return answer["rule"].is_null();
+    };
+    let (tenant, ingress) = name.split_once('/').unwrap_or_default();
+    let mut routes = model["tenants"][tenant]["routes"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    routes.any(|route| {
+        let [path, host] = ["path", "host"].map(|field| route[field].as_str().unwrap_or_default());
+        let rule = match path {
+            "default" => format!("default backend of {host}"),
+            path => format!("{path} of {host}"),
+        };
+        route["ingress"] == ingress && answer["rule"] == *rule
+    })
+}
+
 /// The certificate of one tenant, which may be the tier's default as well.
 fn secret(pair: &tls::Pair) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
@@ -323,6 +343,7 @@ async fn compare() {
             fates[usize::from(matches!(served, Fate::Served(_)))] += 1;
             sent += usize::from(matches!(served, Fate::Sent(_)));
             let answer = &shown["requests"][position];
+            assert!(names_its_rule(&shown["model"], answer), "{seed}: {answer}");
             matched += usize::from(answer["expression"].is_string());
             rewritten += usize::from(answer["rewritten"].is_string());
             closed += usize::from(served == Fate::Answered("503 route_closed".to_owned()));

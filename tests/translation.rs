@@ -13,7 +13,7 @@ use tiergate_control_plane::explain::{Documents, explain, table};
 use tiergate_control_plane::scope::{Scope, Secrets};
 use tiergate_data_plane::lookup;
 use tiergate_data_plane::net::Families;
-use tiergate_data_plane::table::Table;
+use tiergate_data_plane::table::{Met, Table};
 
 const TENANTS: [&str; 3] = ["alpha", "beta", "gamma"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -236,7 +236,11 @@ proptest! {
         let found = |table: &Table| {
             let id = lookup::route(table, &url).expect("a path that is served").expect("a root");
             let tenant = table.route(id).owner.tenant.to_string();
-            (tenant, lookup::expression(table, &url).map(str::to_owned))
+            let expression = match lookup::met(table, &url).expect("a good path").1 {
+                Met::Expression(expression) => Some(expression.text().to_owned()),
+                Met::Exact | Met::Prefix(_) | Met::Default => None,
+            };
+            (tenant, expression)
         };
         let (before, after) = (found(&alone), found(&both));
         if after.0 == before.0 {

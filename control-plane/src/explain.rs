@@ -4,6 +4,7 @@
 //! goes, by the code that serves. Documents are taken as the API server stores them, except that a missing namespace and
 //! `stringData` are filled in; kinds that a tier does not read are named and passed over.
 
+mod others;
 mod request;
 
 use std::sync::Arc;
@@ -91,14 +92,19 @@ struct Explanation {
 /// Shows what a tier with this scope makes of the documents, and where requests to these URLs go.
 #[must_use]
 pub fn explain(documents: &Documents, scope: &Scope, requests: &[&str]) -> String {
-    let translation = translate(&documents.seen(), scope);
+    let objects = documents.seen();
+    let translation = translate(&objects, scope);
     let table = compile(&translation.model);
+    let others = others::Others {
+        objects: &objects,
+        translation: &translation,
+    };
     let explanation = Explanation {
         model: twin::model(&translation),
         table: twin::table(&table, 0),
         requests: requests
             .iter()
-            .map(|url| request::answer(&table, url))
+            .map(|url| request::answer(&table, &others, url))
             .collect(),
         passed_over: documents.passed_over.clone(),
     };

@@ -10,8 +10,8 @@ use crate::error::ProxyError;
 use crate::head::path::for_matching;
 use crate::head::rewrite;
 use crate::head::secure::{self, Scheme};
-use crate::host::HostName;
-use crate::table::{Certificate, RouteId, Table};
+use crate::host::{HostName, HostPattern};
+use crate::table::{Certificate, Met, RouteId, Table};
 use crate::{route, tls};
 
 /// The route for a request to this URL.
@@ -31,14 +31,27 @@ pub fn route(table: &Table, url: &Uri) -> Result<Option<RouteId>, ProxyError> {
     ))
 }
 
-/// The expression that a request to this URL has been matched by. None: its rule is none.
-#[must_use]
-pub fn expression<'t>(table: &'t Table, url: &Uri) -> Option<&'t str> {
-    let host = url.authority()?.as_str();
-    let host = HostName::comparable(host).ok()?;
-    let path = for_matching(url.path()).ok()?;
-    let found = route::expression(table, Some(&host), &path)?;
-    Some(found.text())
+/// The host of the rule that a request to this URL meets, as the rule names it, and what of it the path meets.
+///
+/// # Errors
+/// When the request would be refused unread.
+pub fn met<'t>(table: &'t Table, url: &Uri) -> Result<(HostPattern, Met<'t>), ProxyError> {
+    let name = url.host().and_then(|host| HostName::try_from(host).ok());
+    let path = for_matching(url.path())?;
+    let met = route::met(table, name.as_ref().map(HostName::as_str), &path);
+    let host = name.map_or(HostPattern::Any, |name| host_of_rule(table, name));
+    Ok((host, met))
+}
+
+fn host_of_rule(table: &Table, name: HostName) -> HostPattern {
+    if table.hosts().get(name.as_str()).is_some() {
+        return HostPattern::Exact(name);
+    }
+    let parent = name
+        .parent()
+        .filter(|parent| table.wildcards().get(parent).is_some());
+    let parent = parent.and_then(|parent| HostName::try_from(parent).ok());
+    parent.map_or(HostPattern::Any, HostPattern::Wildcard)
 }
 
 /// The path, with its query, that an endpoint gets for this URL in place of it. None: it gets what the client sent.

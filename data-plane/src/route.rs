@@ -10,7 +10,7 @@
 //! begins (`table/expression.rs`).
 
 use crate::host::parent_of;
-use crate::table::{Expression, HostPaths, RouteId, Table};
+use crate::table::{HostPaths, Met, RouteId, Table};
 
 /// The route for `host` and `path`. No host: HTTP/1.0 without the field, which meets only rules without a host.
 pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<RouteId> {
@@ -20,16 +20,11 @@ pub(crate) fn route(table: &Table, host: Option<&str>, path: &str) -> Option<Rou
     found.or(table.default_backend())
 }
 
-/// The expression that has `path`, where no other rule has it.
-pub(crate) fn expression<'t>(
-    table: &'t Table,
-    host: Option<&str>,
-    path: &str,
-) -> Option<&'t Expression> {
+/// What of its host `path` meets.
+pub(crate) fn met<'t>(table: &'t Table, host: Option<&str>, path: &str) -> Met<'t> {
     let host_paths = host.and_then(|host| named(table, host));
     let host_paths = host_paths.unwrap_or(table.any());
-    let found = host_paths.expression(table.hash_key(), path);
-    found.map(|(expression, _)| &**expression)
+    host_paths.met(table.hash_key(), path)
 }
 
 /// How many bytes of `path` the path of its rule has: none for the root, and for what matches nothing else.

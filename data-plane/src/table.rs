@@ -29,7 +29,7 @@ pub use certificate::Certificate;
 pub use expression::{Expression, InvalidExpression, PATH_BYTES_MAX};
 pub use hosts::Hosts;
 pub use path_policy::{PathPolicy, Redirect};
-pub use paths::HostPaths;
+pub use paths::{HostPaths, Met};
 pub use policy::Policy;
 pub use rewrite::{InvalidTarget, Prefix, Rewrite, Target};
 pub use shards::HashKey;

@@ -1,10 +1,12 @@
-//! Where a request goes, by the code that serves. Pure.
+//! Where a request goes, by the code that serves, and why no other rule has it. Pure.
 
 use http::Uri;
 use serde::Serialize;
 use tiergate_data_plane::error::ProxyError;
 use tiergate_data_plane::lookup;
-use tiergate_data_plane::table::Table;
+use tiergate_data_plane::table::{Met, Table};
+
+use super::others::{Other, Others};
 
 /// What becomes of a request.
 #[derive(Debug, Default, Serialize)]
@@ -16,6 +18,9 @@ pub(super) struct Answer {
     certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<String>,
+    /// Path and host of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     /// The regular expression that the path of the rule is.
     #[serde(skip_serializing_if = "Option::is_none")]
     expression: Option<String>,
@@ -29,16 +34,23 @@ pub(super) struct Answer {
     /// Our own answer, when the request goes nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
+    /// The rules that could have had it as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
 }
 
 /// What becomes of a request to this URL.
-pub(super) fn answer(table: &Table, url: &str) -> Answer {
+pub(super) fn answer(table: &Table, others: &Others<'_>, url: &str) -> Answer {
     let mut answer = Answer {
         url: url.to_owned(),
         ..Answer::default()
     };
     let uri = match url.parse::<Uri>() {
-        Ok(uri) if uri.authority().is_some() => uri,
+        Ok(uri) if uri.authority().is_some() && is_served(&uri) => uri,
+        Ok(uri) if uri.authority().is_some() => {
+            answer.answer = Some("no request: the URL is neither http nor https".to_owned());
+            return answer;
+        }
         Ok(_) => {
             answer.answer =
                 Some("no request: the URL has no host, as in http://HOST/PATH".to_owned());
@@ -59,16 +71,27 @@ pub(super) fn answer(table: &Table, url: &str) -> Answer {
             return answer;
         }
     }
+    let met = lookup::met(table, &uri);
+    if let Ok((host, met)) = &met {
+        answer.others = others.of(&uri, host, *met);
+    }
     match lookup::route(table, &uri) {
         Ok(Some(id)) => {
             let route = table.route(id);
             let backend = table.backend(route.backend);
             answer.ingress = Some(format!("{}/{}", route.owner.tenant, route.owner.ingress))
                 .filter(|_| !route.owner.ingress.is_empty());
+            if answer.ingress.is_some()
+                && let Ok((host, met)) = met
+            {
+                answer.rule = others.rule(&uri, &host, met);
+                if let Met::Expression(expression) = met {
+                    answer.expression = Some(expression.text().to_owned());
+                }
+            }
             answer.backend = Some(backend.name.to_string());
             let endpoints = backend.endpoints.iter();
             answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
-            answer.expression = lookup::expression(table, &uri).map(str::to_owned);
             if route.policy.as_ref().is_some_and(|policy| policy.is_closed) {
                 answer.answer = Some(own_answer(&ProxyError::RouteClosed));
             } else if let Some(location) = lookup::redirect(table, id, &uri) {
@@ -86,6 +109,11 @@ pub(super) fn answer(table: &Table, url: &str) -> Answer {
         Err(error) => answer.answer = Some(own_answer(&error)),
     }
     answer
+}
+
+/// Whether a client can ask a tier for it.
+fn is_served(uri: &Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https"))
 }
 
 fn own_answer(error: &ProxyError) -> String {

@@ -27,6 +27,19 @@ pub struct HostPaths {
     children: HashTable<u32>,
 }
 
+/// What of a host a path meets.
+#[derive(Clone, Copy, Debug)]
+pub enum Met<'t> {
+    /// The rule for this path alone.
+    Exact,
+    /// The prefix of so many bytes of the path: none is the root.
+    Prefix(usize),
+    /// A regular expression.
+    Expression(&'t Expression),
+    /// What is for paths that meet nothing else, if there is anything.
+    Default,
+}
+
 /// The routes of the paths that end at a node.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
@@ -139,6 +152,22 @@ impl HostPaths {
         match self.expression(key, path) {
             Some(_) => 0,
             None => self.literal(key, path).0,
+        }
+    }
+
+    /// What [`Self::find`] finds for a path, as the rule has it.
+    pub(crate) fn met(&self, key: HashKey, path: &str) -> Met<'_> {
+        if self.expressions.is_some() && path.len() > PATH_BYTES_MAX && self.is_too_long(key, path)
+        {
+            return Met::Default;
+        }
+        if let Some((expression, _)) = self.expression(key, path) {
+            return Met::Expression(expression);
+        }
+        match self.literal(key, path) {
+            (_, true) => Met::Exact,
+            (0, false) if self.root.prefix.is_none() => Met::Default,
+            (bytes, false) => Met::Prefix(bytes),
         }
     }
 

@@ -211,7 +211,7 @@ impl<'r> Choice<'r> {
             return None;
         }
         if self.algorithm == Algorithm::RoundRobin {
-            return self.usable_from(turn % count);
+            return self.in_turn(turn, count);
         }
         // Two that differ. Where some are not usable, those behind them come more often, which the comparison sets right.
         let one = rng.random_range(0..count);
@@ -231,6 +231,18 @@ impl<'r> Choice<'r> {
             }
         };
         Some(if is_first { one } else { another })
+    }
+
+    /// The endpoint whose turn it is. The turns of those that are not usable go to all others, a different one in each round: the next one alone
+    /// would get twice as much as the others, or more.
+    fn in_turn(&self, turn: usize, count: usize) -> Option<usize> {
+        let own = turn % count;
+        if self.is_usable(own) {
+            return Some(own);
+        }
+        let usable = || (0..count).filter(|&position| self.is_usable(position));
+        let nth = (own + turn / count).checked_rem(usable().count())?;
+        usable().nth(nth)
     }
 
     /// The usable endpoint of the highest rank.

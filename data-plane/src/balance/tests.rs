@@ -381,6 +381,23 @@ fn who_rests_gets_no_request_until_its_time_is_over() {
 }
 
 #[test]
+fn the_others_share_evenly_what_one_that_rests_would_have_had() {
+    for resting in [&[1][..], &[1, 2], &[0, 3], &[5]] {
+        let given = given(0..6);
+        eject(&given, resting);
+        let picked = given.firsts(Algorithm::RoundRobin, 600, &mut rng());
+        let well = 6 - resting.len();
+        for number in (0..6).filter(|number| !resting.contains(number)) {
+            let picked = count(&picked, u8::try_from(number).unwrap());
+            assert!(
+                picked.abs_diff(600 / well) <= 2,
+                "{resting:?}: {number} {picked}"
+            );
+        }
+    }
+}
+
+#[test]
 fn with_fewer_than_half_left_all_get_requests() {
     for algorithm in ALL {
         let given = given(0..5);

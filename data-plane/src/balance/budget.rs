@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::config::Retries;
 
-/// One request, in the unit in which credit is counted.
-const ONE: u64 = 1000;
-/// Parts of a window.
-const WHOLE: u64 = 1_000_000;
+/// One request, in the unit in which credit is counted: so small that what is rounded off at each look comes to nothing.
+const ONE: u64 = 1_000_000_000;
+/// Parts of a window. The longest one is a day, of which a millisecond has eleven.
+const WHOLE: u64 = 1_000_000_000;
 /// Nothing has been spent, and nothing counted.
 const UNTOUCHED: u64 = u64::MAX;
 
@@ -70,11 +70,10 @@ impl Budget {
         let passed = (elapsed * WHOLE / window).min(WHOLE);
         // Of requests in a longer time those of one window, as if they had come evenly.
         let brought = u64::from(requests.wrapping_sub(counted)) * u64::from(settings.percent_max);
-        let brought = brought * (ONE / 100) * window / elapsed.max(window);
-        let renewed = u64::from(settings.floor) * ONE * passed / WHOLE;
+        let brought = part(brought * (ONE / 100), window, elapsed.max(window));
+        let renewed = part(u64::from(settings.floor) * ONE, passed, WHOLE);
         let next = |credit: u64| {
-            let kept = u128::from(known(credit, settings)) * u128::from(WHOLE - passed);
-            let kept = u64::try_from(kept / u128::from(WHOLE)).unwrap_or(0);
+            let kept = part(known(credit, settings), WHOLE - passed, WHOLE);
             Some(kept.saturating_add(brought).saturating_add(renewed))
         };
         // The closure never refuses.
@@ -90,6 +89,12 @@ fn known(credit: u64, settings: &Retries) -> u64 {
     } else {
         credit
     }
+}
+
+/// `of` times `numerator` through `denominator`, which is not 0 nor smaller.
+fn part(of: u64, numerator: u64, denominator: u64) -> u64 {
+    let product = u128::from(of) * u128::from(numerator);
+    u64::try_from(product / u128::from(denominator)).unwrap_or(u64::MAX)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -151,6 +156,17 @@ mod tests {
         let budget = Budget::new(0);
         assert_eq!(allowed(&budget, 1, 1000, 1), 1);
         assert_eq!(allowed(&budget, 900, 1000, 5_001), 102);
+    }
+
+    #[test]
+    fn looking_often_costs_nothing() {
+        let budget = Budget::new(0);
+        let each = |times: std::ops::RangeInclusive<u32>| {
+            times.map(|now| allowed(&budget, 1, 0, now)).sum::<usize>()
+        };
+        assert_eq!(each(1..=3), 3);
+        // One comes back after ln(3/2) of a window, and another after as long again.
+        assert_eq!(each(4..=10_000), 2);
     }
 
     #[test]

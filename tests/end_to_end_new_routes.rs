@@ -5,6 +5,7 @@
 //! replaced. `TIERGATE_NEW_ROUTES` says how many routes; without it there are a few hundred.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tiergate_tests::api_server::{PlainApiServer, Watch};
 use tiergate_tests::cluster::Cluster;
-use tiergate_tests::objects::{application, namespace_tier};
+use tiergate_tests::objects::{application, endpoints, namespace_tier, service_by_hand};
 use tiergate_tests::replicas::{Connections, Ready};
 use tiergate_tests::{numbers, wait};
 
@@ -151,7 +152,7 @@ impl World<'_> {
     }
 
     /// Changes the endpoints of the Service without a pause, always to some that answer.
-    fn churn(&self, ips: &[String], is_over: &AtomicBool) -> usize {
+    fn churn(&self, ips: &[Ipv4Addr], is_over: &AtomicBool) -> usize {
         let slice =
             format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/web-by-hand");
         let mut api = self.api.client();
@@ -178,31 +179,6 @@ fn ingress(name: &str, thread: usize, host: &str) -> Value {
             {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}},
         ]},
     })
-}
-
-fn endpoints(ips: &[String]) -> Value {
-    ips.iter()
-        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true, "serving": true}}))
-        .collect()
-}
-
-/// A Service whose endpoints are written by hand: at first all of these.
-fn service_by_hand(ips: &[String]) -> String {
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "web-by-hand", "labels": {"kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4",
-        "ports": [{"name": "web", "port": 8080, "protocol": "TCP"}],
-        "endpoints": endpoints(ips),
-    });
-    let service = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web"},
-        "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 8080}]},
-    });
-    format!("{service}\n---\n{slice}\n")
 }
 
 fn count() -> usize {
@@ -234,8 +210,11 @@ fn every_replica_serves_a_new_route_the_moment_its_status_appears() {
     kubectl.rolled_out(NAMESPACE, "app");
     kubectl.rolled_out(NAMESPACE, "ingress");
     let apps = cluster.ready_pods(NAMESPACE, "app=app");
-    let apps: Vec<String> = apps.into_iter().map(|(_, ip)| ip).collect();
-    kubectl.apply(NAMESPACE, &service_by_hand(&apps));
+    let apps: Vec<Ipv4Addr> = apps
+        .iter()
+        .map(|(_, ip)| ip.parse().expect("a ready pod has an address"))
+        .collect();
+    kubectl.apply(NAMESPACE, &service_by_hand("web", &apps));
 
     let api = cluster.plain_api_server(&cluster.kubeconfig());
     let ready = Arc::new(Ready::default());

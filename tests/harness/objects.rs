@@ -1,5 +1,9 @@
 //! Objects that the tests apply: an application, an Ingress, a namespace tier. YAML, as a user would write it.
 
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
 use crate::repository;
 
 /// An application: a Deployment with its Service of the same name on port 80. Any image is the echo server.
@@ -63,6 +67,52 @@ spec:{class}
           service: {{name: {service}, port: {{number: 80}}}}
 "
     )
+}
+
+/// An object with these annotations.
+#[must_use]
+pub fn annotated(object: &str, annotations: &[(&str, &str)]) -> String {
+    let lines = annotations
+        .iter()
+        .map(|(name, value)| format!("\n    {name}: '{value}'"));
+    let annotations = format!("\n  annotations:{}\nspec:", lines.collect::<String>());
+    object.replacen("\nspec:", &annotations, 1)
+}
+
+/// The Ingress by which the cluster tier sends all hosts of a namespace to port 80 of the Service of its tier.
+#[must_use]
+pub fn delegation(namespace: &str, service: &str) -> String {
+    let host = format!("'*.{namespace}.svc.cluster.local'");
+    let ingress = ingress("delegation", Some("tiergate-cluster"), &host, service);
+    annotated(&ingress, &[("tiergate.dev/delegates", "true")])
+}
+
+/// A Service without a selector, and the slice `NAME-by-hand` with its endpoints: these, at port 8080.
+#[must_use]
+pub fn service_by_hand(name: &str, ips: &[Ipv4Addr]) -> String {
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": format!("{name}-by-hand"), "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "web", "port": 8080, "protocol": "TCP"}],
+        "endpoints": endpoints(ips),
+    });
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": [{"name": "web", "port": 80, "targetPort": 8080}]},
+    });
+    format!("{service}\n---\n{slice}\n")
+}
+
+/// Ready endpoints of a slice.
+#[must_use]
+pub fn endpoints(ips: &[Ipv4Addr]) -> Value {
+    ips.iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true, "serving": true}}))
+        .collect()
 }
 
 /// The applications of a tenant of the story, with their Services and Ingresses: all of it but the tier.

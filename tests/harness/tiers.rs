@@ -190,6 +190,38 @@ impl Cluster {
         }
     }
 
+    /// Waits until every tier of a namespace serves a host, and sends to exactly these endpoints of a Service (`NAMESPACE/NAME`).
+    ///
+    /// # Panics
+    /// When one does not within [`wait::CHANGE_SECONDS`].
+    pub fn until_endpoints(&self, tiers: &str, host: &str, service: &str, ips: &[Ipv4Addr]) {
+        let wanted: BTreeSet<String> = ips.iter().map(ToString::to_string).collect();
+        let backend = format!("{service}:");
+        let what = format!("{host} is sent to {wanted:?} of {service}");
+        for admin in self.admin_addresses(tiers) {
+            wait::until(&what, wait::CHANGE_SECONDS, || {
+                let request = Request::get("admin", "/debug/table");
+                let response = fetch(admin, &request).map_err(|problem| problem.to_string())?;
+                let table = response.json();
+                let backends = table["backends"].as_object().cloned().unwrap_or_default();
+                let found = backends.iter().find(|(name, _)| name.starts_with(&backend));
+                let found = found.and_then(|(_, backend)| backend["endpoints"].as_array());
+                let found: BTreeSet<String> = found
+                    .into_iter()
+                    .flatten()
+                    .map(|endpoint| text(&endpoint["address"]))
+                    .filter_map(|address| address.parse().ok())
+                    .map(|address: SocketAddr| address.ip().to_string())
+                    .collect();
+                let is_served = !table["hosts"][host].is_null();
+                wait::seen(
+                    is_served && found == wanted,
+                    format!("{is_served}, {found:?}"),
+                )
+            });
+        }
+    }
+
     fn tiers(&self, kind: &str, namespace: &str, pod_spec: &str) -> Vec<Value> {
         let list = self
             .kubectl()

@@ -19,13 +19,17 @@ use super::write::outcome;
 use crate::objects::Kind;
 use crate::objects::ingress::hash_of;
 use crate::scope::CONTROLLER;
-use crate::translate::condition::Condition;
+use crate::translate::condition::{self, Condition};
 
 /// From one Event to the next.
 const PACE: Duration = Duration::from_millis(100);
 
 /// While a condition lasts it is told again after this.
 const REPEAT: Duration = Duration::from_secs(1200);
+
+/// Conditions of one object that are told, as many as stand in its annotation: an Ingress of ten thousand bad rules must not keep the
+/// Events of all others waiting.
+const PER_OBJECT_MAX: usize = 16;
 
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(30);
@@ -44,6 +48,8 @@ const NAME_BYTES_MAX: usize = 230;
 pub(super) struct Schedule {
     due: BTreeSet<(Instant, Condition)>,
     when: BTreeMap<Condition, Instant>,
+    /// How many of each object are in it.
+    counts: BTreeMap<condition::ObjectReference, usize>,
     held_until: Option<Instant>,
 }
 
@@ -51,12 +57,26 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn came(&mut self, condition: Condition, due: Instant) {
+        if !self.when.contains_key(&condition) {
+            let count = self.counts.entry(condition.object.clone()).or_default();
+            if *count >= PER_OBJECT_MAX {
+                return;
+            }
+            *count += 1;
+        }
         self.put(condition, due);
     }
 
     pub(super) fn is_gone(&mut self, condition: &Condition) {
-        if let Some(when) = self.when.remove(condition) {
-            self.due.remove(&(when, condition.clone()));
+        let Some(when) = self.when.remove(condition) else {
+            return;
+        };
+        self.due.remove(&(when, condition.clone()));
+        if let Some(count) = self.counts.get_mut(&condition.object) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&condition.object);
+            }
         }
     }
 
@@ -191,7 +211,7 @@ fn bounded(mut text: String, bytes_max: usize) -> String {
 mod tests {
     use super::*;
     use crate::scope::ObjectName;
-    use crate::translate::condition::{self, Reason};
+    use crate::translate::condition::Reason;
 
     fn condition(name: &str, message: &str) -> Condition {
         Condition {
@@ -225,6 +245,32 @@ mod tests {
         assert_eq!(schedule.next(start + REPEAT), Some(condition("a", "wrong")));
         schedule.is_gone(&condition("a", "wrong"));
         assert_eq!(schedule.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_with_thousands_of_conditions_does_not_keep_others_waiting() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        let of_large = |number: usize| condition("large", &format!("wrong {number:05}"));
+        (0..10_000).for_each(|number| schedule.came(of_large(number), start));
+        schedule.came(condition("other", "wrong"), start + PACE);
+        let mut now = start;
+        let told: Vec<String> = std::iter::from_fn(|| {
+            let told = schedule.next(now).filter(|_| now < start + REPEAT)?;
+            now += PACE;
+            Some(told.object.name.name)
+        })
+        .collect();
+        assert_eq!(told.iter().filter(|name| *name == "large").count(), 16);
+        assert_eq!(told.len(), 17, "and the other: {told:?}");
+        // What is put right makes room, and nothing is left behind.
+        schedule.is_gone(&of_large(9_999));
+        schedule.is_gone(&of_large(0));
+        schedule.came(of_large(9_999), now);
+        assert_eq!(schedule.next(now), Some(of_large(9_999)));
+        (0..10_000).for_each(|number| schedule.is_gone(&of_large(number)));
+        schedule.is_gone(&condition("other", "wrong"));
+        assert!(schedule.counts.is_empty() && schedule.next_due().is_none());
     }
 
     #[test]

@@ -356,7 +356,24 @@ fn annotations_page() -> String {
             served.name, served.values, served.meaning
         );
     }
-    page += "\n### Regular expressions\n\n\
+    page += "\n## TLS to pods\n\n\
+             `backend-protocol`, or the Service port (`appProtocol`: `https`, `kubernetes.io/wss`, `wss` and `tls` are HTTP/1.1 within TLS, `grpcs` is HTTP/2), says that pods are\n\
+             spoken to within TLS, 1.2 or 1.3. **By default nobody's certificate is looked at**, as in ingress-nginx: what is sent is encrypted, but whoever answers at the pod's\n\
+             address is believed. These say more. They also go for the ports of Services that say `https` themselves; where no TLS is spoken they have no effect.\n\n\
+             | annotation | values | what it does |\n\
+             | --- | --- | --- |\n";
+    for served in &annotation::TO_PODS {
+        page += &format!(
+            "| `{}` | {} | {} |\n",
+            served.name, served.values, served.meaning
+        );
+    }
+    page += "\nWho asks for verification and does not say whole whom to believe, and names a Secret that cannot be used, gets 503 (`route_closed`) where TLS is spoken, and a\n\
+             condition: to go on unverified would be worse. What differs from ingress-nginx: `proxy-ssl-name`, `proxy-ssl-server-name` and `proxy-ssl-verify` mean something without\n\
+             `proxy-ssl-secret` too; verification needs `proxy-ssl-name`, in whose place ingress-nginx compares with a name that no certificate has; a Secret of another type than\n\
+             `kubernetes.io/tls` is not read. A tier that reads Secrets by their names (`--secret-namespaces`) reads these likewise. `proxy-ssl-ciphers`, `proxy-ssl-protocols` and\n\
+             `proxy-ssl-verify-depth` have no effect. Two Ingresses that ask for different things share neither connections nor sessions. ADR 0037 says more.\n\n\
+             ## Regular expressions\n\n\
              With `use-regex: \"true\"` or a `rewrite-target` those paths of the Ingress are regular expressions that have the type `ImplementationSpecific`, or a sign that\n\
              no other path has: `( ) [ ] { } * + ? | ^ $`. They match from the beginning of the path and do not have to reach its end; capitals do not count. `Exact` and\n\
              `Prefix` keep what Kubernetes says of them. ingress-nginx reads all paths of the host so, whoever has them: here no Ingress changes another's.\n\n\
@@ -371,7 +388,7 @@ fn annotations_page() -> String {
     page += &format!(
         "Annotations that guard access close the rules of their Ingress: requests are answered with 503 (`route_closed`), because an\n\
          application that stands open without its guard is worse. These are {} and all that begin with `auth-`. So do\n\
-         TLS to pods by `backend-protocol` and `ssl-passthrough: \"true\"`. With `auth-tls-*` every Ingress of the namespace that names one of its hosts is\n\
+         `AUTO_HTTP` and `FCGI` as `backend-protocol`, and `ssl-passthrough: \"true\"`. With `auth-tls-*` every Ingress of the namespace that names one of its hosts is\n\
          closed, because ingress-nginx asks for client certificates on the whole host. A closed Ingress also has the paths below the part of its own\n\
          paths that is no regular expression. The condition is `GuardUnsupported` (ADR 0030).\n\
          \n\

@@ -88,7 +88,7 @@ fn part<'a>(
     let guarded = annotation::guarded_hosts(&ingresses);
     let default_redirect = OfPaths::default().redirect(scope.ssl_redirect);
     for our in &ingresses {
-        let (policy, of_paths) = annotation::policy(our, &guarded, &mut conditions);
+        let (policy, of_paths) = annotation::policy(our, &guarded, &mut secrets, &mut conditions);
         ingress::translate(our, &of_paths, &mut claims, &mut services, &mut conditions);
         if policy.as_ref().is_some_and(|policy| policy.is_closed) {
             ingress::close(our, &mut claims, &mut services);

@@ -15,7 +15,8 @@ use std::time::Duration;
 use balancing::AffinityTwin;
 use serde::Serialize;
 use tiergate_data_plane::table::{
-    Algorithm, Backend, Certificate, Endpoint, PathPolicy, Policy, Protocol, Redirect, Table,
+    Algorithm, Authorities, Backend, Certificate, Endpoint, PathPolicy, Policy, Protocol, Redirect,
+    Table, UpstreamTls,
 };
 
 use crate::objects::Objects;
@@ -81,6 +82,8 @@ struct PolicyTwin {
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsTwin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     load_balance: Option<&'static str>,
     /// As the data plane has it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +94,23 @@ struct PolicyTwin {
     delegates: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     is_closed: bool,
+}
+
+/// What is asked of TLS to pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TlsTwin {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sends_name: bool,
+    /// The Secret with the authorities, and their fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateTwin>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_refused: bool,
 }
 
 /// What is done to the requests of a path.
@@ -188,11 +208,30 @@ impl From<&Policy> for PolicyTwin {
             send_seconds: seconds(policy.send),
             read_seconds: seconds(policy.read),
             protocol: policy.protocol.map(shown),
+            tls: policy.tls.as_deref().map(TlsTwin::from),
             load_balance: policy.algorithm.map(Algorithm::as_str),
             hash_by: policy.hash_by.as_ref().map(balancing::shown),
             affinity: policy.affinity.as_deref().map(AffinityTwin::from),
             delegates: policy.delegates,
             is_closed: policy.is_closed,
+        }
+    }
+}
+
+// === impl TlsTwin ===
+
+impl From<&UpstreamTls> for TlsTwin {
+    fn from(tls: &UpstreamTls) -> Self {
+        let authorities = |one: &Authorities| {
+            let fingerprint = short_hex(&one.fingerprint);
+            format!("{} {fingerprint}", one.secret)
+        };
+        Self {
+            name: tls.name.as_ref().map(ToString::to_string),
+            sends_name: tls.sends_name,
+            verified_by: tls.verify.as_ref().map(authorities),
+            certificate: tls.certificate.as_ref().map(CertificateTwin::from),
+            is_refused: tls.is_refused,
         }
     }
 }

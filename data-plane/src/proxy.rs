@@ -126,7 +126,7 @@ async fn forward<N: Net>(
     account.routed(owner.on(session.context.lane));
     let backend = snapshot.table.backend(backend_id);
     note_route(account, snapshot, found);
-    if policy.is_closed {
+    if policy.refuses(backend.protocol) {
         return Err(ProxyError::RouteClosed.into());
     }
     if of_path.redirect != Redirect::Never
@@ -139,10 +139,7 @@ async fn forward<N: Net>(
     admit::admit_body(parts, present, bytes_max)?;
     via::check(&parts.headers, present, config.tier)?;
     let has_body = !http_body::Body::is_end_stream(&incoming);
-    let protocol = policy.protocol.unwrap_or(backend.protocol);
-    if protocol.is_tls() && policy.tls.as_ref().is_some_and(|tls| tls.is_refused) {
-        return Err(ProxyError::RouteClosed.into());
-    }
+    let protocol = policy.protocol_of(backend.protocol);
     let prepared = prepare::prepare(session, parts, present, host, protocol, has_body)?;
     if let Some(entry) = account.entry() {
         entry.request_id = parts.headers.get(&forwarded::REQUEST_ID).cloned();

@@ -96,7 +96,7 @@ pub fn bad_annotations() -> Vec<BadObject> {
         (
             "sealed",
             "backend-protocol",
-            "HTTPS",
+            "AUTO_HTTP",
             503,
             "GuardUnsupported",
         ),

@@ -4,7 +4,7 @@ use http::Uri;
 use serde::Serialize;
 use tiergate_data_plane::error::ProxyError;
 use tiergate_data_plane::lookup;
-use tiergate_data_plane::table::{Met, Table};
+use tiergate_data_plane::table::{Met, Policy, Table};
 
 use super::others::{Other, Others};
 
@@ -92,7 +92,8 @@ pub(super) fn answer(table: &Table, others: &Others<'_>, url: &str) -> Answer {
             answer.backend = Some(backend.name.to_string());
             let endpoints = backend.endpoints.iter();
             answer.endpoints = endpoints.map(|one| one.address.to_string()).collect();
-            if route.policy.as_ref().is_some_and(|policy| policy.is_closed) {
+            let policy = route.policy.as_deref().unwrap_or(Policy::NONE);
+            if policy.refuses(backend.protocol) {
                 answer.answer = Some(own_answer(&ProxyError::RouteClosed));
             } else if let Some(location) = lookup::redirect(table, id, &uri) {
                 answer.answer = Some(format!("308 https_redirect: {location}"));

@@ -1,6 +1,7 @@
 //! What we read of a TLS Secret: a certificate that can sign, or why there is none. Pure.
 //!
-//! In: `tls.crt` and `tls.key` (Kubernetes, "TLS Secrets"). Out: a key that rustls signs with. The Secret is read once, when it
+//! In: `tls.crt` and `tls.key` (Kubernetes, "TLS Secrets"), and `ca.crt`, where somebody put it beside. Out: a key that rustls signs with, and authorities
+//! that it believes. The Secret is read once, when it
 //! arrives, because parsing a key costs more than all the rest of a translation. Validity in time is not judged.
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1;
+use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -25,11 +27,25 @@ pub const SECRET_TYPE: &str = "kubernetes.io/tls";
 /// Certificates of one chain; further ones make it unusable.
 const CHAIN_MAX: usize = 16;
 
+/// Authorities of one Secret: twice as many as a system believes.
+const AUTHORITIES_MAX: usize = 256;
+
 /// A Secret of type `kubernetes.io/tls`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Secret {
     /// The certificate in it, or why it cannot be used.
     pub certificate: Result<Certificate, InvalidCertificate>,
+    /// The authorities in `ca.crt`, or why they cannot be used.
+    pub authorities: Result<Authorities, InvalidCertificate>,
+}
+
+/// Authorities whose certificates may be believed. Equal when the certificates are.
+#[derive(Clone)]
+pub struct Authorities {
+    /// SHA-256 of their certificates.
+    pub fingerprint: [u8; 32],
+    /// What rustls verifies with.
+    pub roots: Arc<RootCertStore>,
 }
 
 /// A certificate chain with its key. Equal when the chains are: a key that fits is a part of it.
@@ -70,6 +86,11 @@ pub enum InvalidCertificate {
     /// The key of another certificate.
     #[error("tls.key is not the key of the first certificate in tls.crt")]
     KeyMismatch,
+    /// Authorities that cannot be read, none, or more than `AUTHORITIES_MAX`.
+    #[error(
+        "ca.crt does not hold 1 to {AUTHORITIES_MAX} X.509 certificates of authorities in PEM form"
+    )]
+    Authorities,
     /// A right is missing.
     #[error("the API server does not let this tier read it")]
     Forbidden,
@@ -94,7 +115,10 @@ impl From<v1::Secret> for Object {
             .and_then(|(chain, key)| Certificate::from_pem(chain, key));
         Self {
             name,
-            content: Content::Secret(Arc::new(Secret { certificate })),
+            content: Content::Secret(Arc::new(Secret {
+                certificate,
+                authorities: entry("ca.crt").and_then(Authorities::from_pem),
+            })),
         }
     }
 }
@@ -104,11 +128,65 @@ impl From<v1::Secret> for Object {
 impl Object {
     /// A Secret that is asked for by its name and could not be read.
     pub(crate) fn unread_secret(name: ObjectName, why: InvalidCertificate) -> Self {
-        let certificate = Err(why);
         Self {
             name,
-            content: Content::Secret(Arc::new(Secret { certificate })),
+            content: Content::Secret(Arc::new(Secret {
+                certificate: Err(why.clone()),
+                authorities: Err(why),
+            })),
         }
+    }
+}
+
+/// Of a list of certificates.
+fn fingerprint(certificates: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for certificate in certificates {
+        hash.update(certificate.len().to_be_bytes());
+        hash.update(certificate);
+    }
+    hash.finalize().into()
+}
+
+// === impl Authorities ===
+
+impl Authorities {
+    /// Reads the certificates of authorities.
+    ///
+    /// # Errors
+    /// When one is broken, and when there are none or too many.
+    pub fn from_pem(text: &[u8]) -> Result<Self, InvalidCertificate> {
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text)
+            .take(AUTHORITIES_MAX + 1)
+            .collect::<Result<_, _>>()
+            .map_err(|_| InvalidCertificate::Authorities)?;
+        if !(1..=AUTHORITIES_MAX).contains(&certificates.len()) {
+            return Err(InvalidCertificate::Authorities);
+        }
+        let fingerprint = fingerprint(&certificates);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates {
+            let added = roots.add(certificate);
+            added.map_err(|_| InvalidCertificate::Authorities)?;
+        }
+        Ok(Self {
+            fingerprint,
+            roots: Arc::new(roots),
+        })
+    }
+}
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+/// Shows what tells them apart.
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fingerprint, roots } = self;
+        write!(f, "Authorities({}, {:02x}…)", roots.len(), fingerprint[0])
     }
 }
 
@@ -129,11 +207,6 @@ impl Certificate {
         }
         let leaf = chain.first().ok_or(InvalidCertificate::NoCertificate)?;
         ParsedCertificate::try_from(leaf).map_err(|_| InvalidCertificate::CertificateDer)?;
-        let mut hash = Sha256::new();
-        for certificate in &chain {
-            hash.update(certificate.len().to_be_bytes());
-            hash.update(certificate);
-        }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidCertificate::KeyPem)?;
         let signing_key =
             ring::sign::any_supported_type(&key).map_err(|_| InvalidCertificate::KeyUnsupported)?;
@@ -141,7 +214,7 @@ impl Certificate {
         key.keys_match()
             .map_err(|_| InvalidCertificate::KeyMismatch)?;
         Ok(Self {
-            fingerprint: hash.finalize().into(),
+            fingerprint: fingerprint(&key.cert),
             key: Arc::new(key),
         })
     }

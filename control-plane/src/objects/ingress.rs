@@ -25,7 +25,7 @@ pub const OWN_PREFIX: &str = "tiergate.dev/";
 const OWN_WRITTEN: [&str; 1] = ["tiergate.dev/conditions"];
 
 /// The annotations with these prefixes whose values matter; of the others the names are kept, to tell their owner.
-pub(crate) const VALUES_READ: [&str; 25] = [
+pub(crate) const VALUES_READ: [&str; 29] = [
     "affinity",
     "affinity-mode",
     "backend-protocol",
@@ -35,6 +35,10 @@ pub(crate) const VALUES_READ: [&str; 25] = [
     "proxy-connect-timeout",
     "proxy-read-timeout",
     "proxy-send-timeout",
+    "proxy-ssl-name",
+    "proxy-ssl-secret",
+    "proxy-ssl-server-name",
+    "proxy-ssl-verify",
     "rewrite-target",
     "session-cookie-change-on-failure",
     "session-cookie-domain",

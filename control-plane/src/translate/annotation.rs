@@ -2,13 +2,14 @@
 //!
 //! In: an Ingress that is ours. Out: a [`Policy`], and a condition for each annotation that is not followed. One that makes no
 //! sense, or that is not supported, costs only itself. Where it guards access its rules are closed: a guard that is silently not
-//! there is worse than an answer with 503. So is TLS to the application that is silently none.
+//! there is worse than an answer with 503. So is TLS to the application that is silently none, or silently not verified.
 //!
 //! Values are read as ingress-nginx reads them (its "Annotations" page): times are seconds without a unit, sizes have `k`, `m` or `g`.
 
 mod balancing;
 mod hash_by;
 mod of_paths;
+mod to_pods;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,11 +19,14 @@ use tiergate_data_plane::table::{Policy, Protocol};
 
 use super::OurIngress;
 use super::condition::{Condition, Reason};
+use super::secret::Named;
 use crate::model::tenant::Tenant;
 use crate::objects::ingress::{ANNOTATION_BYTES_MAX, ANNOTATION_PREFIX};
 pub use balancing::{BALANCING, Balancing};
 pub(super) use of_paths::reads_expressions;
 pub use of_paths::{OF_PATHS, OfPaths};
+pub(super) use to_pods::secret;
+pub use to_pods::{TO_PODS, ToPods};
 
 /// The longest time that an annotation may ask for: a day, as settings may.
 const SECONDS_MAX: u64 = 24 * 60 * 60;
@@ -56,9 +60,9 @@ const SECONDS: &str = "seconds, 1 to 86400";
 pub const SERVED: [Served; 5] = [
     Served {
         name: "backend-protocol",
-        values: "`HTTP`, `GRPC`",
-        meaning: "How pods are spoken to, in place of what the Service port says (`appProtocol`): HTTP/1.1, or HTTP/2 for `GRPC`. \
-                  `HTTPS`, `GRPCS`, `AUTO_HTTP` and `FCGI` are not supported and close the rules.",
+        values: "`HTTP`, `HTTPS`, `GRPC`, `GRPCS`",
+        meaning: "How pods are spoken to, in place of what the Service port says (`appProtocol`): HTTP/1.1, or HTTP/2 for `GRPC`; within TLS where there is \
+                  an `S` at the end. `AUTO_HTTP` and `FCGI` are not supported and close the rules.",
         follow: |value, policy| {
             policy.protocol = Some(protocol(value)?);
             Ok(())
@@ -122,6 +126,7 @@ struct Told<'a> {
     unsupported: Vec<&'a str>,
     balancing: Balancing,
     of_paths: OfPaths,
+    to_pods: ToPods,
 }
 
 /// What an Ingress asks for beside its rules, as far as annotations are followed, and what it asks to be done to its requests. `guarded` are
@@ -129,6 +134,7 @@ struct Told<'a> {
 pub(super) fn policy(
     our: &OurIngress<'_>,
     guarded: &BTreeSet<(Tenant, HostPattern)>,
+    secrets: &mut Named<'_>,
     conditions: &mut Vec<Condition>,
 ) -> (Option<Policy>, OfPaths) {
     let mut policy = Policy::default();
@@ -140,6 +146,7 @@ pub(super) fn policy(
         }
     }
     told.balancing.finish(&mut policy);
+    policy.tls = told.to_pods.finish(our, secrets, conditions);
     for (reason, names, message) in [
         (
             Reason::GuardUnsupported,
@@ -234,11 +241,16 @@ fn follow<'a>(
     let served = SERVED.iter().find(|served| served.name == name);
     let balancing = BALANCING.iter().find(|served| served.name == name);
     let of_paths = OF_PATHS.iter().find(|served| served.name == name);
-    if served.is_none() && balancing.is_none() && of_paths.is_none() {
+    let to_pods = TO_PODS.iter().find(|served| served.name == name);
+    if served.is_none() && balancing.is_none() && of_paths.is_none() && to_pods.is_none() {
         told.unsupported.push(name);
         return None;
     }
     if value.len() > ANNOTATION_BYTES_MAX {
+        // Whether it asks for verification is not known.
+        if to_pods.is_some() {
+            told.to_pods.refuse();
+        }
         return Some(format!(
             "it is left out: it is longer than {ANNOTATION_BYTES_MAX} bytes"
         ));
@@ -250,7 +262,8 @@ fn follow<'a>(
         .and_then(|()| balancing.map_or(Ok(()), of_balancing))
         .and_then(|()| {
             of_paths.map_or(Ok(()), |one| (one.follow)(value.trim(), &mut told.of_paths))
-        });
+        })
+        .and_then(|()| to_pods.map_or(Ok(()), |one| (one.follow)(value.trim(), &mut told.to_pods)));
     match followed {
         Ok(()) => None,
         Err(Refused::Invalid(wanted)) => {
@@ -269,8 +282,10 @@ fn protocol(value: &str) -> Result<Protocol, Refused> {
     match value.to_ascii_uppercase().as_str() {
         "HTTP" => Ok(Protocol::Http1),
         "GRPC" => Ok(Protocol::H2c),
+        "HTTPS" => Ok(Protocol::Https),
+        "GRPCS" => Ok(Protocol::H2),
         // With AUTO_HTTP the pod gets TLS when the client speaks it.
-        "HTTPS" | "GRPCS" | "AUTO_HTTP" | "FCGI" => Err(Refused::Closes),
+        "AUTO_HTTP" | "FCGI" => Err(Refused::Closes),
         _ => Err(Refused::Invalid(
             "HTTP, AUTO_HTTP, GRPC, HTTPS, GRPCS or FCGI",
         )),
@@ -330,6 +345,7 @@ mod tests {
     fn the_values_of_all_that_is_followed_are_kept() {
         let followed = SERVED.iter().map(|served| served.name);
         let followed = followed.chain(OF_PATHS.iter().map(|served| served.name));
+        let followed = followed.chain(TO_PODS.iter().map(|served| served.name));
         let lost: Vec<_> = followed
             .filter(|name| !VALUES_READ.contains(name))
             .collect();
@@ -378,6 +394,22 @@ mod tests {
                 "grpc",
                 Policy {
                     protocol: Some(Protocol::H2c),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "backend-protocol",
+                "HTTPS",
+                Policy {
+                    protocol: Some(Protocol::Https),
+                    ..Policy::default()
+                },
+            ),
+            (
+                "backend-protocol",
+                "GRPCS",
+                Policy {
+                    protocol: Some(Protocol::H2),
                     ..Policy::default()
                 },
             ),
@@ -466,7 +498,7 @@ mod tests {
             ),
             (
                 "backend-protocol",
-                "HTTPS",
+                "FCGI",
                 closed.clone(),
                 Reason::GuardUnsupported,
             ),

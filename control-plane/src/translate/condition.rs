@@ -36,8 +36,6 @@ pub enum Reason {
     AnnotationInvalid,
     /// An annotation has no effect.
     AnnotationUnsupported,
-    /// A Service port asks for TLS to its pods.
-    AppProtocolUnsupported,
     /// A rule names a resource in place of a Service.
     BackendResourceUnsupported,
     /// A host has a certificate from elsewhere.
@@ -96,10 +94,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 28] = [
         Self::AnnotationInvalid,
         Self::AnnotationUnsupported,
-        Self::AppProtocolUnsupported,
         Self::BackendResourceUnsupported,
         Self::CertificateConflict,
         Self::CertificateInvalid,
@@ -134,7 +131,6 @@ impl Reason {
         match self {
             Self::AnnotationInvalid => "AnnotationInvalid",
             Self::AnnotationUnsupported => "AnnotationUnsupported",
-            Self::AppProtocolUnsupported => "AppProtocolUnsupported",
             Self::BackendResourceUnsupported => "BackendResourceUnsupported",
             Self::CertificateConflict => "CertificateConflict",
             Self::CertificateInvalid => "CertificateInvalid",
@@ -170,7 +166,6 @@ impl Reason {
         match self {
             Self::AnnotationInvalid => "The value of an annotation makes no sense.",
             Self::AnnotationUnsupported => "An annotation is not supported and has no effect.",
-            Self::AppProtocolUnsupported => "A Service port asks for TLS to its pods.",
             Self::BackendResourceUnsupported => "A rule names a resource in place of a Service.",
             Self::CertificateConflict => "A host has a certificate from elsewhere.",
             Self::CertificateInvalid => "A Secret holds no certificate that can be used.",
@@ -189,7 +184,7 @@ impl Reason {
                 "The endpoints of a Service have addresses of a family (IPv4, IPv6) that this tier cannot reach."
             }
             Self::GuardUnsupported => {
-                "An annotation guards access, or asks for TLS to pods, in a way that is not supported: its rules are closed."
+                "An annotation guards access, or says how pods are spoken to, in a way that is not supported: its rules are closed."
             }
             Self::InvalidBackend => "A rule names neither a Service with a port nor anything else.",
             Self::InvalidEndpoint => {

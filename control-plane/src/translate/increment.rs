@@ -27,7 +27,7 @@ use crate::objects::service::EXTERNAL_NAME;
 use crate::objects::{Changes, Kind, Objects};
 use crate::scope::{ObjectName, Scope, Secrets};
 use findings::{Findings, Source};
-use index::{Index, names};
+use index::{Index, may_name_secrets, names};
 
 /// Ingresses that are ours, and the table that was made of them.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl Increment {
             before
                 .into_iter()
                 .chain(now)
-                .any(|ingress| ingress.spec.tls.is_some())
+                .any(|ingress| may_name_secrets(name, ingress))
         };
         let is_secret = |(kind, _): &(Kind, ObjectName)| *kind == Kind::Secret;
         changes.objects.iter().any(is_secret) || dirty.ingresses.iter().any(has_tls)

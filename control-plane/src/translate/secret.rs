@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::condition::Reason;
 use crate::objects::Objects;
-use crate::objects::certificate::{Certificate, InvalidCertificate, SECRET_TYPE};
+use crate::objects::certificate::{
+    Authorities, Certificate, InvalidCertificate, SECRET_TYPE, Secret,
+};
 use crate::scope::{ObjectName, Secrets};
 
 /// Secrets of one namespace that are read by their names.
@@ -48,25 +50,25 @@ impl<'a> Named<'a> {
         &mut self,
         secret: &ObjectName,
     ) -> Result<&'a Certificate, (Reason, String)> {
+        let found = self.secret(secret)?.certificate.as_ref();
+        found.map_err(|error| unusable(secret, error))
+    }
+
+    /// The authorities in a Secret.
+    pub(super) fn authorities(
+        &mut self,
+        secret: &ObjectName,
+    ) -> Result<&'a Authorities, (Reason, String)> {
+        let found = self.secret(secret)?.authorities.as_ref();
+        found.map_err(|error| unusable(secret, error))
+    }
+
+    fn secret(&mut self, secret: &ObjectName) -> Result<&'a Secret, (Reason, String)> {
         self.name(secret)?;
-        let Some(found) = self.objects.secrets().get(secret) else {
+        let found = self.objects.secrets().get(secret);
+        found.map(|found| &**found).ok_or_else(|| {
             let message = format!("there is no Secret {secret} of type {SECRET_TYPE}");
-            return Err((Reason::SecretNotFound, message));
-        };
-        found.certificate.as_ref().map_err(|error| {
-            let reason = match error {
-                InvalidCertificate::Forbidden => Reason::SecretForbidden,
-                InvalidCertificate::NotRead => Reason::SecretNotRead,
-                InvalidCertificate::Missing(_)
-                | InvalidCertificate::NoCertificate
-                | InvalidCertificate::CertificatePem
-                | InvalidCertificate::CertificateDer
-                | InvalidCertificate::ChainTooLong
-                | InvalidCertificate::KeyPem
-                | InvalidCertificate::KeyUnsupported
-                | InvalidCertificate::KeyMismatch => Reason::CertificateInvalid,
-            };
-            (reason, format!("Secret {secret} cannot be used: {error}"))
+            (Reason::SecretNotFound, message)
         })
     }
 
@@ -109,4 +111,22 @@ impl<'a> Named<'a> {
         self.wanted.names.insert(secret.clone());
         Ok(())
     }
+}
+
+/// Why a Secret that is there is of no use.
+fn unusable(secret: &ObjectName, error: &InvalidCertificate) -> (Reason, String) {
+    let reason = match error {
+        InvalidCertificate::Forbidden => Reason::SecretForbidden,
+        InvalidCertificate::NotRead => Reason::SecretNotRead,
+        InvalidCertificate::Missing(_)
+        | InvalidCertificate::NoCertificate
+        | InvalidCertificate::CertificatePem
+        | InvalidCertificate::CertificateDer
+        | InvalidCertificate::ChainTooLong
+        | InvalidCertificate::KeyPem
+        | InvalidCertificate::KeyUnsupported
+        | InvalidCertificate::KeyMismatch
+        | InvalidCertificate::Authorities => Reason::CertificateInvalid,
+    };
+    (reason, format!("Secret {secret} cannot be used: {error}"))
 }

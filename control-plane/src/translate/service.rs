@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
 use tiergate_data_plane::table::{BackendName, Protocol};
 
-use super::condition::{Condition, ObjectReference, Reason};
+use super::condition::{Condition, Reason};
 use crate::model::backend::Backend;
+use crate::objects::Objects;
 use crate::objects::service::{EXTERNAL_NAME, Service, ServicePort, Target};
-use crate::objects::{Kind, Objects};
 use crate::scope::{ObjectName, Scope};
 use endpoints::endpoints;
 use port::PortName;
@@ -169,8 +169,6 @@ pub(super) fn object(name: &BackendName) -> ObjectName {
 
 /// A port of a Service.
 struct Found<'o> {
-    /// Where it stands in `spec.ports`.
-    position: usize,
     port: Cow<'o, ServicePort>,
     /// The name in DNS that the Service stands for.
     external: Option<&'o str>,
@@ -219,20 +217,9 @@ fn has_no_endpoints_by_type(objects: &Objects, name: &ObjectName, service: &Serv
 /// Finds protocol and endpoints.
 fn resolved(objects: &Objects, scope: &Scope, name: &BackendName, found: &Found<'_>) -> Resolved {
     let object = object(name);
-    let Found { position, port, .. } = found;
+    let port = &found.port;
     let mut conditions = Vec::new();
-    let protocol = protocol(port.app_protocol.as_deref()).unwrap_or_else(|message| {
-        conditions.push(Condition {
-            object: ObjectReference {
-                kind: Kind::Service,
-                name: object.clone(),
-            },
-            field: format!("spec.ports[{position}].appProtocol"),
-            reason: Reason::AppProtocolUnsupported,
-            message,
-        });
-        Protocol::Http1
-    });
+    let protocol = protocol(port.app_protocol.as_deref());
     let endpoints = match found.external {
         Some(text) => external::endpoints(objects, scope, &object, text, port, &mut conditions),
         None => endpoints(objects, scope.families, &object, port, &mut conditions),
@@ -275,14 +262,13 @@ fn find_port<'s>(
         (PortName::Number(_), Target::Name(_)) | (PortName::Name(_), Target::Number(_)) => false,
     };
     let tcp = || {
-        let ports = service.ports.iter().enumerate();
-        ports.filter(|(_, port)| port.protocol == "TCP")
+        let ports = service.ports.iter();
+        ports.filter(|port| port.protocol == "TCP")
     };
     tcp()
-        .find(|(_, port)| is_named(port))
-        .or_else(|| tcp().find(|(_, port)| is_target(port)))
-        .map(|(position, port)| Found {
-            position,
+        .find(|port| is_named(port))
+        .or_else(|| tcp().find(|port| is_target(port)))
+        .map(|port| Found {
             port: Cow::Borrowed(port),
             external: None,
         })
@@ -315,17 +301,14 @@ fn list_ports(service: &Service) -> String {
     }
 }
 
-/// `kubernetes.io/h2c` is Kubernetes' own word for HTTP/2 over plain TCP (KEP-3726); `h2c`, `http2` and `grpc` are what Istio
-/// and others read likewise. What asks for TLS is not supported. Every other word says nothing about HTTP: HTTP/1.1, as
-/// without a word.
-fn protocol(app_protocol: Option<&str>) -> Result<Protocol, String> {
+/// `kubernetes.io/h2c` and `kubernetes.io/wss` are Kubernetes' own words (KEP-3726): HTTP/2 over plain TCP, and WebSocket within TLS. `https` is the
+/// IANA's; `h2c`, `http2`, `grpc`, `grpcs`, `wss` and `tls` are what Istio and others read likewise. Every other word says nothing about HTTP: HTTP/1.1,
+/// as without a word.
+fn protocol(app_protocol: Option<&str>) -> Protocol {
     match app_protocol {
-        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => Ok(Protocol::H2c),
-        Some(asks_for_tls @ ("https" | "kubernetes.io/wss" | "wss" | "grpcs" | "tls")) => {
-            Err(format!(
-                "{asks_for_tls:?} asks for TLS to the pods, which is not supported; HTTP/1.1 is spoken without it"
-            ))
-        }
-        Some(_) | None => Ok(Protocol::Http1),
+        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => Protocol::H2c,
+        Some("https" | "kubernetes.io/wss" | "wss" | "tls") => Protocol::Https,
+        Some("grpcs") => Protocol::H2,
+        Some(_) | None => Protocol::Http1,
     }
 }

@@ -196,7 +196,13 @@ fn secret() -> impl Strategy<Value = Content> {
         Ok(wildcard),
         Err(InvalidCertificate::KeyMismatch),
     ])
-    .prop_map(|certificate| Content::Secret(Arc::new(Secret { certificate })))
+    .prop_map(|certificate| {
+        let authorities = Err(InvalidCertificate::Missing("ca.crt"));
+        Content::Secret(Arc::new(Secret {
+            certificate,
+            authorities,
+        }))
+    })
 }
 
 fn ingress_class() -> impl Strategy<Value = Content> {

@@ -156,8 +156,8 @@ pub(crate) static REASONS: [Reason; 28] = [
         StatusCode::SERVICE_UNAVAILABLE,
         Side::Internal,
         "the Ingress asks for something that this tier cannot give, and must not be served without it",
-        "Look at the conditions of the Ingress in `/debug/model`: an annotation that guards access, or asks for TLS or FastCGI to the application, is not \
-         supported. Remove the annotation only if the application needs no such guard.",
+        "Look at the conditions of the Ingress in `/debug/model`: an annotation that guards access, or asks for FastCGI to the application, is not \
+         supported, or one that asks for verified TLS to it does not say whole whom to believe. Remove the annotation only if the application needs no such guard.",
     ),
     reason(
         "no_endpoints",

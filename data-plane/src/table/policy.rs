@@ -48,4 +48,17 @@ impl Policy {
         delegates: false,
         is_closed: false,
     };
+
+    /// How the endpoints of a backend that says so are spoken to.
+    #[must_use]
+    pub fn protocol_of(&self, backend: Protocol) -> Protocol {
+        self.protocol.unwrap_or(backend)
+    }
+
+    /// Whether requests for a backend that says so are answered with 503 in place of it.
+    #[must_use]
+    pub fn refuses(&self, backend: Protocol) -> bool {
+        let tls_is_refused = self.tls.as_ref().is_some_and(|tls| tls.is_refused);
+        self.is_closed || (tls_is_refused && self.protocol_of(backend).is_tls())
+    }
 }

@@ -77,3 +77,31 @@ fn neither_chain_nor_key_is_shown() {
         "{shown}"
     );
 }
+
+#[test]
+fn authorities_are_known_by_their_certificates_and_none_is_passed_over() {
+    let (one, key) = pem("a.example", &PKCS_ED25519);
+    let (other, _) = pem("b.example", &PKCS_ED25519);
+    let read = |text: &str| Authorities::from_pem(text.as_bytes());
+    assert_eq!(
+        read(&one).unwrap(),
+        read(&format!("text before\n{one}")).unwrap()
+    );
+    let both = read(&format!("{one}{other}")).unwrap();
+    assert_eq!(both.roots.len(), 2);
+    assert_ne!(Ok(both), read(&one));
+    let broken = one.replace("-----END", "?-----END");
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n";
+    for text in [
+        "",
+        "text",
+        &key,
+        &broken,
+        no_certificate,
+        &format!("{one}{no_certificate}"),
+        &one.repeat(AUTHORITIES_MAX + 1),
+    ] {
+        assert_eq!(read(text), Err(InvalidCertificate::Authorities), "{text}");
+    }
+    assert!(read(&one.repeat(AUTHORITIES_MAX)).is_ok());
+}

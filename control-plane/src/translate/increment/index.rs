@@ -181,6 +181,12 @@ fn backend_of(service: &ObjectName, port: &str) -> BackendName {
     }
 }
 
+/// Whether an Ingress may name Secrets.
+pub(super) fn may_name_secrets(name: &ObjectName, ingress: &Ingress) -> bool {
+    ingress.spec.tls.is_some()
+        || annotation::secret(&name.namespace, &ingress.annotations).is_some()
+}
+
 /// What an Ingress names, as far as the translation of it gets there.
 pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
     let mut names = Names {
@@ -223,5 +229,7 @@ pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
             .secrets
             .extend(secret.map(|secret| ObjectName::new(namespace, &**secret)));
     }
+    let to_pods = annotation::secret(namespace, &ingress.annotations);
+    names.secrets.extend(to_pods);
     names
 }

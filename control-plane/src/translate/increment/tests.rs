@@ -89,6 +89,9 @@ fn ingress() -> impl Strategy<Value = Change> {
         json!({"nginx.ingress.kubernetes.io/use-regex": "true"}),
         json!({"nginx.ingress.kubernetes.io/rewrite-target": "/$2"}),
         json!({"nginx.ingress.kubernetes.io/rewrite-target": "http://elsewhere"}),
+        json!({"nginx.ingress.kubernetes.io/proxy-ssl-secret": "alpha/one"}),
+        json!({"nginx.ingress.kubernetes.io/proxy-ssl-secret": "alpha/two", "nginx.ingress.kubernetes.io/proxy-ssl-verify": "on",
+            "nginx.ingress.kubernetes.io/proxy-ssl-name": "pods.example"}),
         json!({"nginx.ingress.kubernetes.io/ssl-redirect": "false"}),
         json!({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}),
     ]);
@@ -165,7 +168,7 @@ fn secret() -> impl Strategy<Value = Change> {
     (name(), 0..3usize).prop_map(|((tenant, name), chain)| {
         let entry = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = CHAINS.get(chain).map(|(chain, key)| {
-            let entries = [("tls.crt", chain), ("tls.key", key)];
+            let entries = [("tls.crt", chain), ("tls.key", key), ("ca.crt", chain)];
             entries
                 .map(|(name, text)| (name.to_owned(), entry(text)))
                 .into()

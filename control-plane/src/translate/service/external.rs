@@ -29,7 +29,6 @@ pub(super) fn port(named: &PortName<'_>) -> Option<Found<'static>> {
         app_protocol: None,
     };
     Some(Found {
-        position: 0,
         port: Cow::Owned(port),
         external: None,
     })

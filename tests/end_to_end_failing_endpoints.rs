@@ -4,15 +4,16 @@
 //! with a namespace tier of its own, and clients ask at the VIP.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
+use std::thread;
 
-use serde_json::json;
-use tiergate_tests::client::{Connection, Request, Response, fetch};
+use serde_json::{Value, json};
+use tiergate_tests::client::{Connection, Request, fetch};
 use tiergate_tests::cluster::{Cluster, InTest};
 use tiergate_tests::endpoints::{Attempt, Endpoint, Manner};
-use tiergate_tests::objects::{delegation, endpoints, ingress, namespace_tier, service_by_hand};
-use tiergate_tests::{load, wait};
+use tiergate_tests::objects::{annotated, delegation, endpoints, ingress, service_by_hand};
+use tiergate_tests::stage::Stage;
+use tiergate_tests::{load, numbers, wait};
 
 /// No endpoint that is to rest comes back within a test.
 const LONG_REST: [(&str, &str); 2] = [
@@ -33,113 +34,6 @@ fn cluster() -> InTest<'static> {
         .in_test()
 }
 
-/// A namespace with its tier, and a Service whose endpoints the test plays.
-struct Stage {
-    cluster: InTest<'static>,
-    namespace: &'static str,
-    host: String,
-    endpoints: Vec<Endpoint>,
-}
-
-// === impl Stage ===
-
-impl Stage {
-    /// Sets it, and waits until both tiers serve it. No request has been sent to an endpoint then.
-    fn set(
-        namespace: &'static str,
-        replicas: u32,
-        settings: &[(&str, &str)],
-        manners: &[Manner],
-    ) -> Self {
-        let cluster = cluster();
-        let kubectl = cluster.kubectl();
-        kubectl.create_namespace(namespace);
-        let played = manners
-            .iter()
-            .map(|manner| Endpoint::start(&cluster, *manner));
-        let stage = Self {
-            host: format!("web.{namespace}.svc.cluster.local"),
-            endpoints: played.collect(),
-            namespace,
-            cluster,
-        };
-        let trusted = format!("--trusted-proxies={}", stage.cluster.pod_network());
-        let flags = ["--ingress-class=tiergate", &trusted];
-        let variables = settings
-            .iter()
-            .map(|(name, value)| format!("        - {{name: {name}, value: '{value}'}}\n"));
-        let variables = format!("        env:\n{}", variables.collect::<String>());
-        let tier = namespace_tier("ingress", namespace, replicas, &flags);
-        kubectl.apply(namespace, &tier.replace("        env:\n", &variables));
-        kubectl.apply(namespace, &service_by_hand("web", &stage.ips()));
-        let rule = ingress("web", Some("tiergate"), &stage.host, "web");
-        kubectl.apply(namespace, &rule);
-        kubectl.apply(namespace, &delegation(namespace, "ingress"));
-        kubectl.rolled_out(namespace, "ingress");
-        let service = format!("{namespace}/web");
-        let cluster = &stage.cluster;
-        cluster.until_endpoints(namespace, &stage.host, &service, &stage.ips());
-        stage.until_delegated("ingress", &stage.tiers());
-        stage
-    }
-
-    fn until_delegated(&self, service: &str, ips: &[Ipv4Addr]) {
-        let hosts = format!("*.{}.svc.cluster.local", self.namespace);
-        let service = format!("{}/{service}", self.namespace);
-        self.cluster
-            .until_endpoints("kube-system", &hosts, &service, ips);
-    }
-
-    fn ips(&self) -> Vec<Ipv4Addr> {
-        self.endpoints.iter().map(|endpoint| endpoint.ip).collect()
-    }
-
-    /// Where the replicas of the namespace tier are.
-    fn tiers(&self) -> Vec<Ipv4Addr> {
-        let pods = self.cluster.ready_pods(self.namespace, "app=ingress");
-        pods.iter()
-            .map(|(_, ip)| ip.parse().expect("a ready pod has an address"))
-            .collect()
-    }
-
-    fn send(&self, method: &str, path: &str) -> Response {
-        let request = Request::new(method, &self.host, path);
-        fetch(self.cluster.http(), &request).expect("the VIP answers")
-    }
-
-    /// Sends so many requests, one after another, and returns how many got which status.
-    fn statuses(&self, method: &str, count: usize) -> BTreeMap<u16, usize> {
-        let mut statuses = BTreeMap::new();
-        for number in 0..count {
-            let status = self.send(method, &format!("/{number}")).status;
-            *statuses.entry(status).or_default() += 1;
-        }
-        statuses
-    }
-
-    /// Requests that came to each endpoint.
-    fn counts(&self) -> Vec<usize> {
-        self.endpoints.iter().map(Endpoint::count).collect()
-    }
-
-    /// The rests that each replica of the namespace tier has given.
-    fn ejections(&self) -> Vec<f64> {
-        let of = |ip: &Ipv4Addr| {
-            let name = "tiergate_endpoint_ejections_total";
-            let tenant = format!("tenant=\"{}\"", self.namespace);
-            self.cluster
-                .metric(IpAddr::V4(*ip), name, &tenant)
-                .unwrap_or_default()
-        };
-        self.tiers().iter().map(of).collect()
-    }
-
-    /// How often each path came to an endpoint.
-    fn attempts_by_path(&self) -> BTreeMap<String, usize> {
-        by_path(self.endpoints.iter().flat_map(Endpoint::attempts))
-    }
-}
-
 fn by_path(attempts: impl Iterator<Item = Attempt>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for attempt in attempts {
@@ -152,7 +46,7 @@ fn by_path(attempts: impl Iterator<Item = Attempt>) -> BTreeMap<String, usize> {
 fn check_rest(namespace: &'static str, manner: Manner) {
     const REPLICAS: u32 = 2;
     let manners = [manner, Manner::Answers, Manner::Answers];
-    let stage = Stage::set(namespace, REPLICAS, &LONG_REST, &manners);
+    let stage = Stage::set(cluster(), namespace, REPLICAS, &LONG_REST, &manners);
     // Each is sent again, which the budget allows: no client sees that an endpoint fails.
     assert_eq!(stage.statuses("GET", 120), [(200, 120)].into());
     let failed = stage.counts()[0];
@@ -186,9 +80,29 @@ fn a_ready_endpoint_that_resets_gets_no_requests_and_no_client_sees_it() {
 }
 
 #[test]
+fn an_endpoint_that_is_late_costs_its_own_requests_and_no_rest() {
+    let manners = [Manner::IsSilent, Manner::Answers, Manner::Answers];
+    let stage = Stage::set(cluster(), "silent", 1, &LONG_REST, &manners);
+    let rule = ingress("web", Some("tiergate"), &stage.host, "web");
+    let limit = ("nginx.ingress.kubernetes.io/proxy-read-timeout", "1");
+    stage
+        .cluster
+        .kubectl()
+        .apply("silent", &annotated(&rule, &[limit]));
+    stage.until_in_table("\"readSeconds\": 1");
+    // It may be at work on each of them: none is sent again, and that it is slow is no reason to slow down the others.
+    let requests = 3 * (FAILURES + 1);
+    let statuses = stage.statuses("GET", requests);
+    let late = requests / 3;
+    assert_eq!(statuses, [(200, requests - late), (504, late)].into());
+    assert_eq!(stage.counts(), [late; 3]);
+    assert_eq!(stage.ejections(), [0.0]);
+}
+
+#[test]
 fn with_more_than_half_of_the_endpoints_failing_all_get_requests() {
     let manners = [Manner::Closes, Manner::Closes, Manner::Answers];
-    let stage = Stage::set("mostly-failing", 1, &LONG_REST, &manners);
+    let stage = Stage::set(cluster(), "mostly-failing", 1, &LONG_REST, &manners);
     let is_known =
         |statuses: &BTreeMap<u16, usize>| statuses.keys().all(|status| matches!(status, 200 | 502));
     let first = stage.statuses("GET", 60);
@@ -215,7 +129,7 @@ fn with_more_than_half_of_the_endpoints_failing_all_get_requests() {
 fn with_ejection_switched_off_a_failing_endpoint_keeps_getting_requests() {
     let settings = [("TIERGATE_EJECTION__ENABLED", "false")];
     let manners = [Manner::Closes, Manner::Answers, Manner::Answers];
-    let stage = Stage::set("no-ejection", 1, &settings, &manners);
+    let stage = Stage::set(cluster(), "no-ejection", 1, &settings, &manners);
     let statuses = stage.statuses("POST", 90);
     // Round robin: every third one.
     assert_eq!(statuses, [(200, 60), (502, 30)].into());
@@ -229,7 +143,7 @@ fn a_request_is_sent_again_once_if_it_is_idempotent_and_otherwise_never() {
         ("TIERGATE_EJECTION__ENABLED", "false"),
         ("TIERGATE_RETRIES__FLOOR", "1000"),
     ];
-    let stage = Stage::set("repeats", 2, &settings, &[Manner::Closes; 3]);
+    let stage = Stage::set(cluster(), "repeats", 2, &settings, &[Manner::Closes; 3]);
     for (method, body, attempts) in [
         ("GET", "", 2),
         ("PUT", "", 2),
@@ -245,7 +159,7 @@ fn a_request_is_sent_again_once_if_it_is_idempotent_and_otherwise_never() {
             let response = fetch(stage.cluster.http(), &request).expect("the VIP answers");
             assert_eq!(response.status, 502, "{path}: {}", response.text());
             assert_eq!(
-                stage.attempts_by_path().get(&path),
+                by_path(stage.endpoints.iter().flat_map(Endpoint::attempts)).get(&path),
                 Some(&attempts),
                 "{path}"
             );
@@ -259,7 +173,7 @@ fn a_request_that_the_cluster_tier_sent_again_is_not_sent_again_behind_it() {
         ("TIERGATE_EJECTION__ENABLED", "false"),
         ("TIERGATE_RETRIES__FLOOR", "1000"),
     ];
-    let stage = Stage::set("across", 1, &settings, &[Manner::Closes; 3]);
+    let stage = Stage::set(cluster(), "across", 1, &settings, &[Manner::Closes; 3]);
     // A replica of the namespace tier that dies with every request it gets, beside the one that lives.
     let dying = Endpoint::start(&stage.cluster, Manner::Closes);
     let mut tiers = stage.tiers();
@@ -276,7 +190,7 @@ fn a_request_that_the_cluster_tier_sent_again_is_not_sent_again_behind_it() {
         assert_eq!(response.status, 502, "{}", response.text());
     }
     let at_tier = by_path(dying.attempts().into_iter());
-    let at_pods = stage.attempts_by_path();
+    let at_pods = by_path(stage.endpoints.iter().flat_map(Endpoint::attempts));
     for (method, number) in requests() {
         let path = format!("/{method}/{number}");
         let attempts = |counts: &BTreeMap<String, usize>| counts.get(&path).copied();
@@ -308,7 +222,7 @@ fn no_more_is_sent_again_than_the_budget_allows() {
         ("TIERGATE_RETRIES__WINDOW", "1h"),
     ];
     let manners = [Manner::Closes, Manner::Answers];
-    let stage = Stage::set("budget", 1, &settings, &manners);
+    let stage = Stage::set(cluster(), "budget", 1, &settings, &manners);
     let statuses = stage.statuses("GET", 40);
     let failed = stage.counts()[0] - BUDGET;
     assert!(failed > BUDGET, "{statuses:?}");
@@ -320,7 +234,7 @@ fn no_more_is_sent_again_than_the_budget_allows() {
 #[test]
 fn an_endpoint_that_is_removed_ends_what_it_has_and_gets_nothing_new() {
     let manners = [Manner::Answers, Manner::Answers];
-    let stage = Stage::set("removed", 2, &[], &manners);
+    let stage = Stage::set(cluster(), "removed", 2, &[], &manners);
     let [leaving, staying] = &stage.endpoints[..] else {
         panic!("two endpoints");
     };
@@ -328,21 +242,37 @@ fn an_endpoint_that_is_removed_ends_what_it_has_and_gets_nothing_new() {
     let mut held = begin_at(&stage, leaving);
     leaving.set(Manner::Answers);
     let target = stage.cluster.target(&stage.host);
-    let (report, at_removal) = load::during(&target, || {
-        let change = json!({"endpoints": endpoints(&[staying.ip])});
-        stage.cluster.kubectl().ok(&format!(
-            "--namespace removed patch endpointslice web-by-hand --type=merge --patch={change}"
-        ));
-        let service = "removed/web";
-        stage
-            .cluster
-            .until_endpoints("removed", &stage.host, service, &[staying.ip]);
-        leaving.count()
+    let api = stage.cluster.plain_api_server(&stage.cluster.kubeconfig());
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/removed/endpointslices";
+    let mut watch = api.watch(slices);
+    let is_removal = |event: &Value| {
+        event["type"] == "MODIFIED" && event["object"]["metadata"]["name"] == "web-by-hand"
+    };
+    let (report, (at_removal, told)) = load::during(&target, || {
+        thread::scope(|scope| {
+            let told = scope.spawn(|| watch.find(is_removal).map(|_| leaving.age()));
+            let change = json!({"endpoints": endpoints(&[staying.ip])});
+            stage.cluster.kubectl().ok(&format!(
+                "--namespace removed patch endpointslice web-by-hand --type=merge --patch={change}"
+            ));
+            let service = "removed/web";
+            stage
+                .cluster
+                .until_endpoints("removed", &stage.host, service, &[staying.ip]);
+            let count = leaving.count();
+            (count, told.join().expect("it watches").expect("the event"))
+        })
     });
     report.assert_nothing_failed();
     assert_eq!(stage.statuses("GET", 40), [(200, 40)].into());
     assert!(at_removal > 1, "it had requests before");
     assert_eq!(leaving.count(), at_removal);
+    let last = leaving.attempts().last().expect("it had requests").after;
+    numbers::show(&format!(
+        "removed endpoint: the last request came {} ms after a watch had the event ({})",
+        last.saturating_sub(told).as_millis(),
+        report.sent()
+    ));
     leaving.release();
     let response = held.read_response(false).expect("the answer is whole");
     assert_eq!(response.status, 200);
@@ -350,7 +280,7 @@ fn an_endpoint_that_is_removed_ends_what_it_has_and_gets_nothing_new() {
 }
 
 /// A connection whose request has come to this endpoint.
-fn begin_at(stage: &Stage, endpoint: &Endpoint) -> Connection {
+fn begin_at(stage: &Stage<'_>, endpoint: &Endpoint) -> Connection {
     wait::until("a request comes there", wait::CHANGE_SECONDS, || {
         let (here, everywhere) = (endpoint.count(), stage.counts());
         let mut connection = Connection::open(stage.cluster.http()).expect("the VIP answers");

@@ -14,6 +14,7 @@ use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::cluster::Cluster;
+use crate::wait::Stopwatch;
 
 /// Where they listen.
 pub const PORT: u16 = 8080;
@@ -36,6 +37,8 @@ pub enum Manner {
     Closes,
     /// Resets the connection.
     Resets,
+    /// Keeps the connection, and is silent until the other side has enough.
+    IsSilent,
     /// Sends half of its answer, and the rest when it is told to.
     Holds,
 }
@@ -47,8 +50,10 @@ pub struct Attempt {
     pub method: String,
     /// Its path with its query.
     pub path: String,
-    /// Its fields, a line each, as they came.
+    /// Its fields, a line each, in lower case.
     pub fields: String,
+    /// When it came: so long after the start of its endpoint.
+    pub after: Duration,
 }
 
 /// One endpoint. It listens as long as the test program runs.
@@ -59,6 +64,7 @@ pub struct Endpoint {
 }
 
 struct Shared {
+    started: Stopwatch,
     state: Mutex<State>,
     released: Condvar,
 }
@@ -90,6 +96,7 @@ impl Endpoint {
         let ip = Ipv4Addr::new(first, second, THIRD_BYTE, number);
         let listener = TcpListener::bind((ip, PORT)).expect("nobody else has the address");
         let shared = Arc::new(Shared {
+            started: Stopwatch::start(),
             state: Mutex::new(State {
                 manner,
                 attempts: Vec::new(),
@@ -108,6 +115,12 @@ impl Endpoint {
             }
         });
         Self { ip, shared }
+    }
+
+    /// How long ago it was started.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.shared.started.elapsed()
     }
 
     /// Behaves so from the next request on.
@@ -146,7 +159,8 @@ impl Shared {
 fn serve(stream: &TcpStream, ip: Ipv4Addr, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    while let Some(attempt) = read(&mut reader)? {
+    while let Some(mut attempt) = read(&mut reader)? {
+        attempt.after = shared.started.elapsed();
         let manner = {
             let mut state = shared.state();
             state.attempts.push(attempt);
@@ -161,6 +175,7 @@ fn serve(stream: &TcpStream, ip: Ipv4Addr, shared: &Shared) -> io::Result<()> {
         match manner {
             Manner::Answers => stream.write_all(answer.as_bytes())?,
             Manner::Closes => return Ok(()),
+            Manner::IsSilent => drop(reader.read(&mut [0])?),
             Manner::Resets => {
                 let at_once = linger {
                     l_onoff: 1,
@@ -211,5 +226,6 @@ fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Attempt>> {
         method,
         path,
         fields,
+        after: Duration::ZERO,
     }))
 }

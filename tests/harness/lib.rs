@@ -6,7 +6,7 @@
 //! any client would, [`load`] asks without a pause while something changes, and [`wait`] waits for conditions. [`service`] asks the addresses of Services. A [`transcript`] is a file of
 //! commands with what they say, in [`normal`] form. [`numbers`] shows what a test measured. [`rights`] and [`audit`] hold what was asked
 //! for against what may be asked for, for [`installers`] too, [`api_server`] takes the API server away, a [`lone_tier`] is no pod, [`dns`] says what a test says of names, and [`bad_objects`] are wrong.
-//! [`endpoints`] are played by a test. [`replicas`] are the pods of a tier, asked one by one; [`told`] is what Ingresses say of themselves. [`conformance`] has the rows of the Kubernetes suite.
+//! [`endpoints`] are played by a test, on a [`stage`]. [`replicas`] are the pods of a tier, asked one by one; [`told`] is what Ingresses say of themselves. [`conformance`] has the rows of the Kubernetes suite.
 //!
 //! Everything here is blocking code on `std`: a client that shares nothing with the code it tests.
 
@@ -61,6 +61,8 @@ pub mod dns;
 pub mod bad_objects;
 
 pub mod endpoints;
+
+pub mod stage;
 
 pub mod replicas;
 

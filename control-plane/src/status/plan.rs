@@ -5,6 +5,7 @@
 //! longer, up to [`QUARREL_MAX`]: two tiers of one class must not wear out the API server.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use serde_json::json;
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     addresses: Option<Vec<Address>>,
     waiting: BTreeMap<ObjectName, (Write, Progress)>,
     ready: BTreeMap<ObjectName, Write>,
+    /// Whose turn was last: round and round, so that Ingresses that change all the time keep no others waiting.
+    last: Option<ObjectName>,
     recent: BTreeMap<ObjectName, Recent>,
     /// To be looked at again then.
     later: BTreeMap<ObjectName, Instant>,
@@ -72,6 +75,7 @@ impl Plan {
             addresses,
             waiting: BTreeMap::new(),
             ready: BTreeMap::new(),
+            last: None,
             recent: BTreeMap::new(),
             later: BTreeMap::new(),
         }
@@ -144,7 +148,7 @@ impl Plan {
     /// The next write.
     pub(super) fn next(&mut self, now: Instant) -> Option<Write> {
         loop {
-            let (name, write) = self.ready.pop_first()?;
+            let (name, write) = self.pop_ready()?;
             let recent = self.recent.entry(name.clone()).or_insert(Recent {
                 begun: now,
                 writes: 0,
@@ -170,6 +174,20 @@ impl Plan {
             recent.writes += 1;
             return Some(write);
         }
+    }
+
+    /// What is ready behind the last one by name, round and round.
+    fn pop_ready(&mut self) -> Option<(ObjectName, Write)> {
+        let behind = self.last.take().and_then(|last| {
+            let mut behind = self.ready.range((Bound::Excluded(last), Bound::Unbounded));
+            behind.next().map(|(name, _)| name.clone())
+        });
+        let popped = match behind {
+            Some(name) => self.ready.remove_entry(&name),
+            None => self.ready.pop_first(),
+        };
+        self.last = popped.as_ref().map(|(name, _)| name.clone());
+        popped
     }
 
     /// What came of a write.

@@ -301,6 +301,39 @@ async fn an_ingress_that_changes_all_the_time_rests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ingresses_that_change_all_the_time_keep_no_other_waiting() {
+    let now = Instant::now();
+    let mut plan = Plan::new(MANAGER.to_owned(), None);
+    let changes = |plan: &mut Plan, ingress: &str| {
+        let conditions = vec![condition(ingress)];
+        plan.judge(
+            Standing {
+                conditions,
+                ..standing(ingress)
+            },
+            version(7),
+        );
+    };
+    let mut written = Vec::new();
+    changes(&mut plan, "zebra");
+    for number in 0..4 {
+        // Of a tenant with many, one is always ready.
+        for other in 0..3 {
+            changes(&mut plan, &format!("ant-{}", 3 * number + other));
+        }
+        written.extend(plan.next(now).map(|write| write.name.name));
+    }
+    let last = "zebra".to_owned();
+    assert_eq!(written.len(), 4);
+    while let Some(write) = plan.next(now) {
+        written.push(write.name.name);
+    }
+    let turn = written.iter().position(|name| *name == last);
+    assert!(turn < Some(written.len() - 1), "{written:?}");
+    assert_eq!(written.len(), 13);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_is_tried_again_ever_later() {
     let mut plan = Plan::new(MANAGER.to_owned(), Some(published()));
     let failed = |result| Written {

@@ -1,4 +1,5 @@
-//! The cluster around the tiers: modelled once, run in real time on loopback (`tiergate-sim up`) and, later, simulated.
+//! The cluster around the tiers: modelled once, run in real time on loopback (`tiergate-sim up`), and in simulated time by tests
+//! ([`world`]).
 //!
 //! The API server ([`api`]) keeps the objects. The [`actors`] and the [`kubelet`] speak to it through an ordinary kube
 //! client over the network, as they do in a real cluster; nothing here reaches into the store behind its back.
@@ -17,3 +18,4 @@ pub mod local;
 pub mod service_proxy;
 pub mod stop;
 pub mod story;
+pub mod world;

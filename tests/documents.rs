@@ -315,6 +315,15 @@ fn conditions_section() -> String {
            `explain` reads. `tests/end_to_end_bad_input.rs` applies bad objects one by one, and asks a good neighbour after each.\n"
 }
 
+/// Annotations, a row each.
+fn table<T>(annotations: &[annotation::Served<T>]) -> String {
+    let row = |one: &annotation::Served<T>| {
+        format!("| `{}` | {} | {} |\n", one.name, one.values, one.meaning)
+    };
+    let rows: String = annotations.iter().map(row).collect();
+    format!("| annotation | values | what it does |\n| --- | --- | --- |\n{rows}")
+}
+
 /// What `docs/annotations.md` must be.
 fn annotations_page() -> String {
     let mut page = String::from(
@@ -324,50 +333,21 @@ fn annotations_page() -> String {
          \n\
          For whoever comes from ingress-nginx: both tiers follow these annotations of an Ingress, whose names begin with\n\
          `nginx.ingress.kubernetes.io/`. They are for the requests of that Ingress alone, whatever other Ingresses of the host say. With two\n\
-         tiers in a row each follows its own Ingress: what a namespace tier allows, the Ingress that leads there must allow as well.\n\
-         \n\
-         | annotation | values | what it does |\n\
-         | --- | --- | --- |\n",
+         tiers in a row each follows its own Ingress: what a namespace tier allows, the Ingress that leads there must allow as well.\n\n",
     );
-    for served in &annotation::SERVED {
-        page += &format!(
-            "| `{}` | {} | {} |\n",
-            served.name, served.values, served.meaning
-        );
-    }
+    page += &table(&annotation::SERVED);
     page += "\n## Which pod gets a request\n\n\
              Affinity goes before the hash, the hash before the algorithm. A tier decides for the Service that its own Ingress names: for a session to\n\
-             stay with a pod through two tiers, both Ingresses say so. In `balanced` mode both read the same cookie. ADR 0032 says how it is done.\n\n\
-             | annotation | values | what it does |\n\
-             | --- | --- | --- |\n";
-    for served in &annotation::BALANCING {
-        page += &format!(
-            "| `{}` | {} | {} |\n",
-            served.name, served.values, served.meaning
-        );
-    }
+             stay with a pod through two tiers, both Ingresses say so. In `balanced` mode both read the same cookie. ADR 0032 says how it is done.\n\n";
+    page += &table(&annotation::BALANCING);
     page += "\nThose with `tiergate.dev/` are whole names, for they are ours.\n\n## What is done to requests\n\n\
-             Here a tier decides for its own rules, too.\n\n\
-             | annotation | values | what it does |\n\
-             | --- | --- | --- |\n";
-    for served in &annotation::OF_PATHS {
-        page += &format!(
-            "| `{}` | {} | {} |\n",
-            served.name, served.values, served.meaning
-        );
-    }
+             Here a tier decides for its own rules, too.\n\n";
+    page += &table(&annotation::OF_PATHS);
     page += "\n## TLS to pods\n\n\
              `backend-protocol`, or the Service port (`appProtocol`: `https`, `kubernetes.io/wss`, `wss` and `tls` are HTTP/1.1 within TLS, `grpcs` is HTTP/2), says that pods are\n\
              spoken to within TLS, 1.2 or 1.3. **By default nobody's certificate is looked at**, as in ingress-nginx: what is sent is encrypted, but whoever answers at the pod's\n\
-             address is believed. These say more. They also go for the ports of Services that say `https` themselves; where no TLS is spoken they have no effect.\n\n\
-             | annotation | values | what it does |\n\
-             | --- | --- | --- |\n";
-    for served in &annotation::TO_PODS {
-        page += &format!(
-            "| `{}` | {} | {} |\n",
-            served.name, served.values, served.meaning
-        );
-    }
+             address is believed. These say more. They also go for the ports of Services that say `https` themselves; where no TLS is spoken they have no effect.\n\n";
+    page += &table(&annotation::TO_PODS);
     page += "\nWho asks for verification and does not say whole whom to believe, and names a Secret that cannot be used, gets 503 (`route_closed`) where TLS is spoken, and a\n\
              condition: to go on unverified would be worse. What differs from ingress-nginx: `proxy-ssl-name`, `proxy-ssl-server-name` and `proxy-ssl-verify` mean something without\n\
              `proxy-ssl-secret` too; verification needs `proxy-ssl-name`, in whose place ingress-nginx compares with a name that no certificate has; a Secret of another type than\n\

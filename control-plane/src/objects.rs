@@ -12,7 +12,6 @@ pub mod namespace;
 pub mod resolution;
 pub mod service;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -104,8 +103,8 @@ pub struct Changes {
     pub told: BTreeSet<ObjectName>,
 }
 
-/// The objects of one kind.
-pub type Seen<T> = BTreeMap<ObjectName, Arc<T>>;
+/// The objects of one kind. Their names are shared with whoever keeps them as well.
+pub type Seen<T> = BTreeMap<Arc<ObjectName>, Arc<T>>;
 
 // === impl Content ===
 
@@ -164,7 +163,7 @@ impl Objects {
         of_service.filter_map(|(namespace, _, slice)| {
             let slice = ObjectName::new(namespace.as_str(), slice.as_str());
             let (name, slice) = self.endpoint_slices.get_key_value(&slice)?;
-            Some((name, &**slice))
+            Some((&**name, &**slice))
         })
     }
 
@@ -330,7 +329,7 @@ impl Objects {
         changed
     }
 
-    fn names(&self, kind: Kind) -> Vec<ObjectName> {
+    fn names(&self, kind: Kind) -> Vec<Arc<ObjectName>> {
         match kind {
             Kind::Ingress => self.ingresses.keys().cloned().collect(),
             Kind::IngressClass => self.ingress_classes.keys().cloned().collect(),
@@ -350,7 +349,7 @@ impl Objects {
             .collect();
         let mut effect = Effect::default();
         for name in self.names(kind) {
-            if !listed.contains_key(&name) {
+            if !listed.contains_key(&*name) {
                 effect.changed |= self.remove(kind, &name, changes);
             }
         }
@@ -365,28 +364,28 @@ impl Objects {
 
 fn put<T: PartialEq>(seen: &mut Seen<T>, name: ObjectName, new: Arc<T>) -> Effect {
     let is_full = seen.len() >= OBJECTS_MAX;
-    match seen.entry(name) {
-        Entry::Occupied(mut old) => {
-            let changed = *old.get() != new;
+    let changed = match seen.get_mut(&name) {
+        Some(old) => {
+            let changed = *old != new;
             if changed {
-                old.insert(new);
+                *old = new;
             }
-            Effect {
-                changed,
-                refused: 0,
-            }
+            changed
         }
-        Entry::Vacant(_) if is_full => Effect {
-            changed: false,
-            refused: 1,
-        },
-        Entry::Vacant(place) => {
-            place.insert(new);
-            Effect {
-                changed: true,
-                refused: 0,
-            }
+        None if is_full => {
+            return Effect {
+                changed: false,
+                refused: 1,
+            };
         }
+        None => {
+            seen.insert(Arc::new(name), new);
+            true
+        }
+    };
+    Effect {
+        changed,
+        refused: 0,
     }
 }
 

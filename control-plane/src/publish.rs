@@ -260,7 +260,7 @@ impl ControlPlane {
                     increment.hold(&name, ingress);
                 }
                 if let Some(unreported) = unreported {
-                    unreported.ingresses.insert(name);
+                    unreported.ingresses.insert(Arc::new(name));
                 }
             }
             effect

@@ -47,7 +47,8 @@ pub struct Translation {
 /// Makes the model.
 #[must_use]
 pub fn translate(objects: &Objects, scope: &Scope) -> Translation {
-    let part = part(objects, scope, objects.ingresses().keys());
+    let names = objects.ingresses().keys().map(|name| &**name);
+    let part = part(objects, scope, names);
     let of_backends = part.backends.into_values();
     let mut conditions = part.conditions;
     conditions.extend(of_backends.flat_map(|resolved| resolved.conditions));

@@ -94,15 +94,10 @@ impl Others<'_> {
         let rest = condition.field.strip_prefix("spec.rules[")?;
         let (rule, rest) = rest.split_once("].http.paths[")?;
         let (position, _) = rest.split_once(']')?;
-        let rules = ingress.spec.rules.as_ref()?;
-        let rule = rules.get(rule.parse::<usize>().ok()?)?;
-        let host = host::pattern(rule.host.as_deref().unwrap_or_default()).ok()?;
-        let asked = rule
-            .http
-            .as_ref()?
-            .paths
-            .get(position.parse::<usize>().ok()?)?;
-        let text = asked.path.as_deref().unwrap_or_default();
+        let rule = ingress.spec.rules.get(rule.parse::<usize>().ok()?)?;
+        let host = host::pattern(&rule.host).ok()?;
+        let asked = rule.paths.get(position.parse::<usize>().ok()?)?;
+        let text = &*asked.path;
         let pattern = PathPattern::try_from((&*asked.path_type, text));
         // Of what is no literal path, the condition says what it is.
         let is_literal = matches!(

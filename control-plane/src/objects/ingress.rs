@@ -1,5 +1,7 @@
 //! What we read of an Ingress and of an IngressClass. Pure.
 
+pub mod spec;
+
 use std::fmt;
 use std::hash::Hasher as _;
 use std::net::IpAddr;
@@ -11,6 +13,7 @@ use siphasher::sip::SipHasher13;
 use uuid::Uuid;
 
 use super::{Content, Object, name_of};
+use spec::Spec;
 
 /// The annotation that named the class before `spec.ingressClassName`.
 pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -70,11 +73,11 @@ pub struct Ingress {
     /// When it was made. None in a document that no API server has stored: younger than all others.
     pub created: Option<Timestamp>,
     /// The class that the annotation [`CLASS_ANNOTATION`] names.
-    pub class_annotation: Option<String>,
+    pub class_annotation: Option<Box<str>>,
     /// The annotations with [`ANNOTATION_PREFIX`], without it, and with [`OWN_PREFIX`], by name; without a value where none is read.
     pub annotations: Box<[(Box<str>, Box<str>)]>,
     /// All of its specification.
-    pub spec: v1::IngressSpec,
+    pub spec: Spec,
     /// What others are told of it. No part of what is asked for: a change of it changes no table.
     pub told: Told,
 }
@@ -118,7 +121,7 @@ impl Ingress {
     #[must_use]
     pub fn class(&self) -> Option<&str> {
         self.spec
-            .ingress_class_name
+            .class
             .as_deref()
             .or(self.class_annotation.as_deref())
             .filter(|class| !class.is_empty())
@@ -217,7 +220,9 @@ impl From<v1::Ingress> for Object {
         annotations.remove(CONDITIONS_ANNOTATION);
         let read = Ingress {
             created: ingress.metadata.creation_timestamp.map(|time| time.0),
-            class_annotation: annotations.remove(CLASS_ANNOTATION),
+            class_annotation: annotations
+                .remove(CLASS_ANNOTATION)
+                .map(String::into_boxed_str),
             annotations: annotations
                 .iter()
                 .filter_map(|(name, value)| {
@@ -227,7 +232,7 @@ impl From<v1::Ingress> for Object {
                     Some((name.into(), value.into()))
                 })
                 .collect(),
-            spec: compact(ingress.spec.unwrap_or_default()),
+            spec: ingress.spec.unwrap_or_default().into(),
             told,
         };
         Self {
@@ -250,27 +255,6 @@ fn bounded(value: &str) -> &str {
     // One character more than is allowed, so that it is seen.
     let end = value.ceil_char_boundary(ANNOTATION_BYTES_MAX + 1);
     &value[..end]
-}
-
-/// Gives back the room that decoding makes for more rules and paths than there are: of a small Ingress it is most.
-fn compact(mut spec: v1::IngressSpec) -> v1::IngressSpec {
-    for rule in spec.rules.iter_mut().flatten() {
-        if let Some(http) = &mut rule.http {
-            http.paths.shrink_to_fit();
-        }
-    }
-    if let Some(rules) = &mut spec.rules {
-        rules.shrink_to_fit();
-    }
-    for tls in spec.tls.iter_mut().flatten() {
-        if let Some(hosts) = &mut tls.hosts {
-            hosts.shrink_to_fit();
-        }
-    }
-    if let Some(tls) = &mut spec.tls {
-        tls.shrink_to_fit();
-    }
-    spec
 }
 
 // === impl IngressClass ===

@@ -30,7 +30,7 @@ impl From<v1::Namespace> for Object {
 
 impl Objects {
     /// The names of the Ingresses of a namespace.
-    pub fn ingresses_of(&self, namespace: &str) -> impl Iterator<Item = &ObjectName> {
+    pub fn ingresses_of(&self, namespace: &str) -> impl Iterator<Item = &Arc<ObjectName>> {
         let first = ObjectName::new(namespace, "");
         let names = self.ingresses.range(first..).map(|(name, _)| name);
         names.take_while(move |name| name.namespace == namespace)

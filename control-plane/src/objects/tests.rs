@@ -102,7 +102,7 @@ fn a_list_removes_what_is_not_in_it_and_nothing_of_other_kinds() {
     assert!(objects.apply(listed.clone()).changed);
     assert_eq!(
         objects.ingresses().keys().collect::<Vec<_>>(),
-        [&other.name]
+        [&Arc::new(other.name)]
     );
     assert_eq!(objects.services().len(), 1);
     assert_eq!(

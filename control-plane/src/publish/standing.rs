@@ -41,7 +41,7 @@ pub(crate) struct News {
 /// What was not looked at yet. It holds no more than there are objects and conditions.
 #[derive(Debug, Default)]
 pub(super) struct Unreported {
-    pub(super) ingresses: BTreeSet<ObjectName>,
+    pub(super) ingresses: BTreeSet<Arc<ObjectName>>,
     came: BTreeSet<Condition>,
     gone: BTreeSet<Condition>,
 }
@@ -55,8 +55,7 @@ impl Unreported {
         came: Vec<Condition>,
         gone: &[Condition],
     ) {
-        self.ingresses
-            .extend(looked_at.iter().map(|name| (**name).clone()));
+        self.ingresses.extend(looked_at.iter().cloned());
         for condition in gone {
             if !self.came.remove(condition) {
                 self.gone.insert(condition.clone());
@@ -105,7 +104,7 @@ impl Handle {
     /// This Ingress is to be looked at again.
     pub(crate) fn look_again(&self, name: ObjectName) {
         if let Some(unreported) = &mut lock(&self.state).unreported {
-            unreported.ingresses.insert(name);
+            unreported.ingresses.insert(Arc::new(name));
         }
     }
 
@@ -154,7 +153,7 @@ impl Handle {
                 is_ours: increment.is_ours(&name),
                 is_served: increment.is_served(&name),
                 conditions: increment.conditions_of(&name).to_vec(),
-                name,
+                name: (*name).clone(),
             });
         }
         news.has_more = !unreported.ingresses.is_empty();

@@ -5,6 +5,7 @@ use tiergate_data_plane::net::TokioNet;
 
 use super::*;
 use crate::objects::certificate::tests::pem;
+use crate::objects::ingress::spec::Tls;
 use crate::objects::{Content, Object};
 use crate::scope::ObjectName;
 use crate::watch::mock;
@@ -264,9 +265,9 @@ async fn keys_and_certificates_are_not_shown() {
     };
     let mut web = ingress("web", "web");
     if let Content::Ingress(read) = &mut web.content {
-        Arc::make_mut(read).spec.tls = Some(vec![networking::v1::IngressTLS {
-            hosts: Some(vec!["web.example".to_owned()]),
-            secret_name: Some("web".to_owned()),
+        Arc::make_mut(read).spec.tls = Box::new([Tls {
+            hosts: Box::new(["web.example".into()]),
+            secret: "web".into(),
         }]);
     }
     world.tell(Change::Apply(Object::from(secret))).await;

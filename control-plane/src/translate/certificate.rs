@@ -4,7 +4,6 @@
 //! the Ingress' rules that its certificate names. Two Secrets of one namespace may serve one host when their keys are of different kinds. A host for which no certificate can be used gets the tier's default one,
 //! so its plain HTTP and its routes are not touched.
 
-use k8s_openapi::api::networking::v1::IngressTLS;
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::Certificate;
 
@@ -16,6 +15,7 @@ use super::{OurIngress, table_certificate};
 use crate::model::host;
 use crate::model::tenant::Tenant;
 use crate::objects::Kind;
+use crate::objects::ingress::spec::Tls;
 use crate::scope::{ObjectName, Scope};
 
 /// Claims the certificates that the Ingress asks for.
@@ -25,13 +25,13 @@ pub(super) fn translate(
     claims: &mut Claims,
     conditions: &mut Vec<Condition>,
 ) {
-    for (position, tls) in our.ingress.spec.tls.iter().flatten().enumerate() {
+    for (position, tls) in our.ingress.spec.tls.iter().enumerate() {
         let field = format!("spec.tls[{position}]");
         claims.secured.extend(secured(our, tls));
-        let Some(secret) = tls.secret_name.as_deref().filter(|name| !name.is_empty()) else {
+        if tls.secret.is_empty() {
             continue;
-        };
-        let secret = ObjectName::new(&*our.name.namespace, secret);
+        }
+        let secret = ObjectName::new(&*our.name.namespace, &*tls.secret);
         let found = match secrets.find(&secret) {
             Ok(found) => found,
             Err((reason, message)) => {
@@ -41,8 +41,7 @@ pub(super) fn translate(
                 continue;
             }
         };
-        let named = tls.hosts.as_deref().unwrap_or_default();
-        let asked = if named.is_empty() {
+        let asked = if tls.hosts.is_empty() {
             let mut hosts = hosts(our);
             hosts.retain(|host| found.covers(host));
             let secured = hosts.iter().map(|host| (our.tenant.clone(), host.clone()));
@@ -50,7 +49,7 @@ pub(super) fn translate(
             let hosts = hosts.into_iter();
             hosts.map(|host| (field.clone(), host)).collect()
         } else {
-            named_hosts(our, named, &field, conditions)
+            named_hosts(our, &tls.hosts, &field, conditions)
         };
         for (field, host) in asked {
             let is_named = found.covers(&host);
@@ -71,8 +70,8 @@ pub(super) fn translate(
 
 /// The hosts that an entry names, and those of the rules that a wildcard in it is for: they are served by https, be it with the
 /// default certificate.
-fn secured(our: &OurIngress<'_>, tls: &IngressTLS) -> Vec<(Tenant, HostPattern)> {
-    let named = tls.hosts.iter().flatten();
+fn secured(our: &OurIngress<'_>, tls: &Tls) -> Vec<(Tenant, HostPattern)> {
+    let named = tls.hosts.iter();
     let mut secured: Vec<HostPattern> = named.filter_map(|text| host::pattern(text).ok()).collect();
     let is_below = |host: &HostPattern| match host {
         HostPattern::Exact(name) => secured.iter().any(|wildcard| match wildcard {
@@ -115,7 +114,7 @@ pub(super) fn default(
 
 fn named_hosts(
     our: &OurIngress<'_>,
-    named: &[String],
+    named: &[Box<str>],
     field: &str,
     conditions: &mut Vec<Condition>,
 ) -> Vec<(String, HostPattern)> {

@@ -201,7 +201,10 @@ impl Increment {
         for (kind, name) in &changes.objects {
             match kind {
                 Kind::Ingress => {
-                    dirty.ingresses.insert(Arc::new(name.clone()));
+                    let known = objects.ingresses().get_key_value(name);
+                    let known = known.map(|(name, _)| Arc::clone(name));
+                    let known = known.unwrap_or_else(|| Arc::new(name.clone()));
+                    dirty.ingresses.insert(known);
                 }
                 Kind::Service => {
                     dirty.services.insert(name.clone());
@@ -210,7 +213,7 @@ impl Increment {
                 Kind::Secret => dirty.ingresses.extend(self.index.who_names_secret(name)),
                 Kind::Namespace => {
                     let of_namespace = objects.ingresses_of(&name.name);
-                    dirty.ingresses.extend(of_namespace.cloned().map(Arc::new));
+                    dirty.ingresses.extend(of_namespace.cloned());
                 }
                 Kind::IngressClass | Kind::EndpointSlice => {}
             }
@@ -250,15 +253,9 @@ impl Increment {
 
     fn all(&self, objects: &Objects) -> Dirty {
         let now = objects.ingresses().keys();
-        let known = |name: &ObjectName| match self.index.name(name) {
-            Some(known) => Arc::clone(known),
-            None => Arc::new(name.clone()),
-        };
         Dirty {
-            ingresses: now
-                .map(known)
-                .chain(self.index.ingresses().cloned())
-                .collect(),
+            // Of equal names the set keeps the first.
+            ingresses: now.chain(self.index.ingresses()).cloned().collect(),
             is_all: true,
             ..Dirty::default()
         }

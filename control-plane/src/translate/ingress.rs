@@ -2,7 +2,6 @@
 //!
 //! In: an Ingress that is ours. Out: its hosts and paths in [`Claims`], and a condition for each that it does not get.
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend};
 use tiergate_data_plane::host::HostPattern;
 use tiergate_data_plane::table::{BackendName, PathPolicy};
 
@@ -14,6 +13,7 @@ use super::service::Services;
 use crate::model::host;
 use crate::model::path::{InvalidPath, PathKind, PathPattern};
 use crate::model::{RouteKey, RouteTarget};
+use crate::objects::ingress::spec::{Backend, Path};
 
 /// Claims everything that the Ingress asks for.
 pub(super) fn translate(
@@ -23,9 +23,9 @@ pub(super) fn translate(
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,
 ) {
-    for (position, rule) in our.ingress.spec.rules.iter().flatten().enumerate() {
+    for (position, rule) in our.ingress.spec.rules.iter().enumerate() {
         let field = format!("spec.rules[{position}]");
-        let host = match host::pattern(rule.host.as_deref().unwrap_or_default()) {
+        let host = match host::pattern(&rule.host) {
             Ok(host) => host,
             Err(error) => {
                 let message = format!("the rule is left out: {error}");
@@ -38,8 +38,7 @@ pub(super) fn translate(
             }
         };
         claims.host(&host, &our.tenant);
-        let paths = rule.http.iter().flat_map(|http| &http.paths);
-        for (position, path) in paths.enumerate() {
+        for (position, path) in rule.paths.iter().enumerate() {
             let field = format!("{field}.http.paths[{position}]");
             let asked = (path, of_paths);
             claim_path(our, &host, asked, &field, claims, services, conditions);
@@ -54,12 +53,12 @@ pub(super) fn translate(
 /// would match must not fall to a shorter path of another Ingress. Each claims what stands before its first sign of an expression: all
 /// of it where an element of the path ends there, else up to the last slash; one that is no path claims all of its host.
 pub(super) fn close(our: &OurIngress<'_>, claims: &mut Claims, services: &mut Services<'_>) {
-    for rule in our.ingress.spec.rules.iter().flatten() {
-        let Ok(host) = host::pattern(rule.host.as_deref().unwrap_or_default()) else {
+    for rule in our.ingress.spec.rules.iter() {
+        let Ok(host) = host::pattern(&rule.host) else {
             continue;
         };
-        for path in rule.http.iter().flat_map(|http| &http.paths) {
-            let text = path.path.as_deref().unwrap_or_default();
+        for path in &rule.paths {
+            let text = &*path.path;
             let Some(begin) = begin_of_expression(&path.path_type, text) else {
                 continue;
             };
@@ -69,7 +68,7 @@ pub(super) fn close(our: &OurIngress<'_>, claims: &mut Claims, services: &mut Se
                 continue;
             };
             // No request gets there: whichever Service the path names does not matter.
-            let (backend, _) = services.backend(our.tenant.as_str(), &IngressBackend::default());
+            let (backend, _) = services.backend(our.tenant.as_str(), &Backend::None);
             let target = RouteTarget {
                 ingress: our.name.name.as_str().into(),
                 backend,
@@ -115,8 +114,7 @@ pub(super) fn hosts(our: &OurIngress<'_>) -> Vec<HostPattern> {
         .spec
         .rules
         .iter()
-        .flatten()
-        .filter_map(|rule| host::pattern(rule.host.as_deref().unwrap_or_default()).ok())
+        .filter_map(|rule| host::pattern(&rule.host).ok())
         .collect();
     hosts.sort();
     hosts.dedup();
@@ -126,13 +124,13 @@ pub(super) fn hosts(our: &OurIngress<'_>) -> Vec<HostPattern> {
 fn claim_path(
     our: &OurIngress<'_>,
     host: &HostPattern,
-    (path, of_paths): (&HTTPIngressPath, &OfPaths),
+    (path, of_paths): (&Path, &OfPaths),
     field: &str,
     claims: &mut Claims,
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,
 ) {
-    let text = path.path.as_deref().unwrap_or_default();
+    let text = &*path.path;
     let backend_field = format!("{field}.backend");
     let pattern = if of_paths.reads_expressions {
         PathPattern::expression(&path.path_type, text)
@@ -195,7 +193,7 @@ fn left_out(our: &OurIngress<'_>, field: &str, error: &InvalidPath) -> Condition
 /// The default backend gets what the Ingress leaves over of its hosts, and the hosts that no rule names.
 fn claim_default(
     our: &OurIngress<'_>,
-    backend: &IngressBackend,
+    backend: &Backend,
     claims: &mut Claims,
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,
@@ -225,7 +223,7 @@ fn claim_default(
 
 fn target(
     our: &OurIngress<'_>,
-    backend: &IngressBackend,
+    backend: &Backend,
     field: &str,
     services: &mut Services<'_>,
     conditions: &mut Vec<Condition>,

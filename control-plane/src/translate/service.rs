@@ -10,12 +10,12 @@ mod port;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::networking::v1::{IngressBackend, IngressServiceBackend};
 use tiergate_data_plane::table::{BackendName, Protocol};
 
 use super::condition::{Condition, Reason};
 use crate::model::backend::Backend;
 use crate::objects::Objects;
+use crate::objects::ingress::spec::{Backend as Named, ServicePort as NamedPort};
 use crate::objects::service::{EXTERNAL_NAME, Service, ServicePort, Target};
 use crate::scope::{ObjectName, Scope};
 use endpoints::endpoints;
@@ -59,11 +59,11 @@ impl<'a> Services<'a> {
     pub(super) fn backend(
         &mut self,
         namespace: &str,
-        named: &IngressBackend,
+        named: &Named,
     ) -> (BackendName, Option<Problem>) {
-        match (&named.service, &named.resource) {
-            (Some(service), _) => self.service(namespace, service),
-            (None, Some(resource)) => {
+        match named {
+            Named::Service(port) => self.service(namespace, port),
+            Named::Resource(resource) => {
                 let shown = format!("{}/{}", resource.kind, resource.name);
                 let problem = Problem {
                     field: "resource",
@@ -72,7 +72,7 @@ impl<'a> Services<'a> {
                 };
                 (self.without_endpoints(namespace, &shown, ""), Some(problem))
             }
-            (None, None) => {
+            Named::None => {
                 let problem = Problem {
                     field: "service",
                     reason: Reason::InvalidBackend,
@@ -85,12 +85,10 @@ impl<'a> Services<'a> {
 
     /// The backend of a Service by the number of one of its ports.
     pub(super) fn by_number(&mut self, service: &ObjectName, number: i32) -> BackendName {
-        let named = IngressServiceBackend {
-            name: service.name.clone(),
-            port: Some(k8s_openapi::api::networking::v1::ServiceBackendPort {
-                name: None,
-                number: Some(number),
-            }),
+        let named = NamedPort {
+            service: service.name.as_str().into(),
+            name: Box::default(),
+            number,
         };
         self.service(&service.namespace, &named).0
     }
@@ -100,11 +98,7 @@ impl<'a> Services<'a> {
         self.backends
     }
 
-    fn service(
-        &mut self,
-        namespace: &str,
-        named: &IngressServiceBackend,
-    ) -> (BackendName, Option<Problem>) {
+    fn service(&mut self, namespace: &str, named: &NamedPort) -> (BackendName, Option<Problem>) {
         let Some(port) = PortName::of(named) else {
             let problem = Problem {
                 field: "service.port",
@@ -112,11 +106,11 @@ impl<'a> Services<'a> {
                 message: "a port needs either a name or a number".to_owned(),
             };
             return (
-                self.without_endpoints(namespace, &named.name, ""),
+                self.without_endpoints(namespace, &named.service, ""),
                 Some(problem),
             );
         };
-        let name = backend_name(namespace, &named.name, &port.to_string());
+        let name = backend_name(namespace, &named.service, &port.to_string());
         match resolve(self.objects, self.scope, &name, &port) {
             Ok(found) => {
                 let (objects, scope) = (self.objects, self.scope);
@@ -139,17 +133,17 @@ impl<'a> Services<'a> {
 }
 
 /// The name of what a rule of this namespace names: all that [`Services`] finds is found by it.
-pub(super) fn name(namespace: &str, named: &IngressBackend) -> BackendName {
-    match (&named.service, &named.resource) {
-        (Some(service), _) => {
-            let port = PortName::of(service).map(|port| port.to_string());
-            backend_name(namespace, &service.name, &port.unwrap_or_default())
+pub(super) fn name(namespace: &str, named: &Named) -> BackendName {
+    match named {
+        Named::Service(named) => {
+            let port = PortName::of(named).map(|port| port.to_string());
+            backend_name(namespace, &named.service, &port.unwrap_or_default())
         }
-        (None, Some(resource)) => {
+        Named::Resource(resource) => {
             let shown = format!("{}/{}", resource.kind, resource.name);
             backend_name(namespace, &shown, "")
         }
-        (None, None) => backend_name(namespace, "", ""),
+        Named::None => backend_name(namespace, "", ""),
     }
 }
 

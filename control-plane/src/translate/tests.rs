@@ -110,7 +110,7 @@ fn ingress() -> impl Strategy<Value = Content> {
             |(created, class, annotation, default_backend, rules, tls, annotations)| {
                 Content::Ingress(Arc::new(Ingress {
                     created: created.map(|second| Timestamp::from_second(second).unwrap()),
-                    class_annotation: annotation.map(str::to_owned),
+                    class_annotation: annotation.map(Into::into),
                     annotations: annotations
                         .map(|(name, value)| (name.into(), value.into()))
                         .into_iter()
@@ -120,7 +120,8 @@ fn ingress() -> impl Strategy<Value = Content> {
                         default_backend,
                         rules,
                         tls,
-                    },
+                    }
+                    .into(),
                     told: crate::objects::ingress::Told::default(),
                 }))
             },

@@ -96,7 +96,7 @@ impl From<&Ingress> for IngressTwin {
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
-            spec: ingress.spec.clone(),
+            spec: (&ingress.spec).into(),
         }
     }
 }

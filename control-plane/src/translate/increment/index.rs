@@ -183,7 +183,7 @@ fn backend_of(service: &ObjectName, port: &str) -> BackendName {
 
 /// Whether an Ingress may name Secrets.
 pub(super) fn may_name_secrets(name: &ObjectName, ingress: &Ingress) -> bool {
-    ingress.spec.tls.is_some()
+    !ingress.spec.tls.is_empty()
         || annotation::secret(&name.namespace, &ingress.annotations).is_some()
 }
 
@@ -201,14 +201,13 @@ pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
     let spec = &ingress.spec;
     // Such an Ingress names the Services of its broken paths as well.
     let reads_expressions = annotation::reads_expressions(&ingress.annotations);
-    for rule in spec.rules.iter().flatten() {
-        let Ok(host) = host::pattern(rule.host.as_deref().unwrap_or_default()) else {
+    for rule in &spec.rules {
+        let Ok(host) = host::pattern(&rule.host) else {
             continue;
         };
         names.hosts.insert(host);
-        for path in rule.http.iter().flat_map(|http| &http.paths) {
-            let text = path.path.as_deref().unwrap_or_default();
-            if reads_expressions || PathPattern::try_from((&*path.path_type, text)).is_ok() {
+        for path in &rule.paths {
+            if reads_expressions || PathPattern::try_from((&*path.path_type, &*path.path)).is_ok() {
                 names
                     .backends
                     .insert(service::name(namespace, &path.backend));
@@ -219,15 +218,15 @@ pub(super) fn names(name: &ObjectName, ingress: &Ingress) -> Names {
         names.hosts.insert(HostPattern::Any);
         names.backends.insert(service::name(namespace, backend));
     }
-    for tls in spec.tls.iter().flatten() {
-        let hosts = tls.hosts.iter().flatten();
+    for tls in &spec.tls {
+        let hosts = tls.hosts.iter();
         names
             .hosts
             .extend(hosts.filter_map(|host| host::pattern(host).ok()));
-        let secret = tls.secret_name.iter().filter(|secret| !secret.is_empty());
-        names
-            .secrets
-            .extend(secret.map(|secret| ObjectName::new(namespace, &**secret)));
+        if !tls.secret.is_empty() {
+            let secret = ObjectName::new(namespace, &*tls.secret);
+            names.secrets.insert(secret);
+        }
     }
     let to_pods = annotation::secret(namespace, &ingress.annotations);
     names.secrets.extend(to_pods);

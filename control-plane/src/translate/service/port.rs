@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use k8s_openapi::api::networking::v1::IngressServiceBackend;
+use crate::objects::ingress::spec::ServicePort;
 
 /// A port as an Ingress names it.
 pub(super) enum PortName<'a> {
@@ -16,10 +16,9 @@ const NUMERIC_NAME: &str = "name:";
 // === impl PortName ===
 
 impl<'a> PortName<'a> {
-    pub(super) fn of(named: &'a IngressServiceBackend) -> Option<Self> {
-        let port = named.port.as_ref()?;
-        let number = port.number.filter(|&number| number != 0);
-        let name = port.name.as_deref().filter(|name| !name.is_empty());
+    pub(super) fn of(named: &'a ServicePort) -> Option<Self> {
+        let number = Some(named.number).filter(|&number| number != 0);
+        let name = Some(&*named.name).filter(|name| !name.is_empty());
         match (number, name) {
             (Some(number), None) => Some(Self::Number(number)),
             (None, Some(name)) => Some(Self::Name(name)),

@@ -128,6 +128,12 @@ impl<'r> Choice<'r> {
         }
     }
 
+    /// Who the endpoint is that was found last: the same number for it in every table. 0 before one was found.
+    pub(crate) fn token(&self) -> u64 {
+        let last = self.tried.last();
+        last.map_or(0, |last| self.live.endpoints[last].token)
+    }
+
     /// The name of the backend.
     pub(crate) fn backend(&self) -> &BackendName {
         &self.backend.name
@@ -200,7 +206,11 @@ impl<'r> Choice<'r> {
 
     /// The first usable endpoint from here on, round and round.
     fn usable_from(&self, first: usize) -> Option<usize> {
-        (first..self.live.endpoints.len())
+        // As it nearly always is.
+        if self.is_usable(first) {
+            return Some(first);
+        }
+        (first + 1..self.live.endpoints.len())
             .chain(0..first)
             .find(|&position| self.is_usable(position))
     }

@@ -189,6 +189,7 @@ impl<'r, N: Net> Sender<'r, N> {
         let context = self.context;
         let wanted = Wanted {
             endpoint,
+            token: self.choice.token(),
             is_http2: self.protocol.is_http2(),
             tls: self.protocol.is_tls().then(|| self.tls()),
             is_fresh,

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +36,9 @@ const SILENCE_PART: u32 = 2;
 
 /// The pool of one worker.
 pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
-    /// More than one of an address while it moves from pod to pod, where slices that name no pods share it, and where not all ask
-    /// for the same of TLS. Sorted.
-    slots: RefCell<BTreeMap<SocketAddr, Vec<Rc<Slot<S>>>>>,
+    /// By the number of their endpoint ([`Wanted::token`]), as many Services may share an address, and each name that is compared is a wait
+    /// for memory. More than one of a number where not all ask for the same of TLS. Sorted.
+    slots: RefCell<BTreeMap<u64, Vec<Rc<Slot<S>>>>>,
     /// What decides which endpoints exist.
     snapshot: RefCell<Option<Arc<Snapshot>>>,
     idle_max: usize,
@@ -52,6 +52,8 @@ pub(crate) struct Pool<S: AsyncRead + AsyncWrite + Unpin + 'static> {
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'r> {
     pub(crate) endpoint: &'r Endpoint,
+    /// Who that is, as a number that hardly any other has.
+    pub(crate) token: u64,
     /// It may share its connection with others, when the endpoint speaks HTTP/2.
     pub(crate) is_http2: bool,
     /// What is asked of TLS. None: it is not spoken.
@@ -100,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         net: &N,
         wanted: Wanted<'_>,
     ) -> Result<(Upstream<Transport<S>>, Slotted<S>), ConnectError> {
-        let slot = self.slot(wanted.endpoint, wanted.tls);
+        let slot = self.slot(wanted);
         if wanted.is_http2
             && !slot.links.has_fallen_back()
             && let Some(share) = self.share(net, &slot).await?
@@ -301,9 +303,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
             .count(&self.metrics.families().upstream_connects, result);
     }
 
-    fn slot(&self, endpoint: &Endpoint, tls: Option<&UpstreamTls>) -> Rc<Slot<S>> {
+    fn slot(&self, wanted: Wanted<'_>) -> Rc<Slot<S>> {
+        let (endpoint, tls) = (wanted.endpoint, wanted.tls);
         let mut slots = self.slots.borrow_mut();
-        let known = slots.get(&endpoint.address).map_or(&[][..], |slots| slots);
+        let known = slots.get(&wanted.token).map_or(&[][..], |slots| slots);
         if let Some(slot) = Slot::find(known, endpoint, tls) {
             return slot.clone();
         }
@@ -311,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         let snapshot = self.snapshot.borrow();
         let is_there = |known: &Arc<Snapshot>| known.has_endpoint(endpoint);
         if snapshot.as_ref().is_some_and(is_there) {
-            let slots = slots.entry(endpoint.address).or_default();
+            let slots = slots.entry(wanted.token).or_default();
             let place = slots.partition_point(|known| known.key() < slot.key());
             slots.insert(place, slot.clone());
         } else {

@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
         found.ok().map(|place| &slots[place])
     }
 
-    /// Where it stands among the slots of its address.
+    /// Where it stands among the slots of its number.
     pub(super) fn key(&self) -> (&Endpoint, Option<&UpstreamTls>) {
         (&self.endpoint, self.asked())
     }
@@ -65,8 +65,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Slot<S> {
     }
 
     fn is_of(&self, endpoint: &Endpoint) -> bool {
-        Arc::ptr_eq(&self.endpoint.identity, &endpoint.identity)
-            || self.endpoint.identity == endpoint.identity
+        let (own, identity) = (&self.endpoint.identity, &endpoint.identity);
+        self.endpoint.address == endpoint.address && (Arc::ptr_eq(own, identity) || own == identity)
     }
 
     pub(super) fn put(&self, connection: Box<Http1<Transport<S>>>) {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 mod balancing;
@@ -48,16 +49,16 @@ pub struct Table {
     certificates: Certificates,
 }
 
-/// Number of a route in its table.
+/// Number of a route in its table. One more is kept, so that a place for one that may be missing takes no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RouteId(u32);
+pub struct RouteId(NonZeroU32);
 
 /// Number of a backend in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackendId(u32);
 
 /// Who asked for a route: the labels of its metrics.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteOwner {
     /// Namespace of the Ingress.
     pub tenant: Arc<str>,
@@ -344,10 +345,14 @@ impl Protocol {
 // === impl RouteId, BackendId ===
 
 impl RouteId {
+    fn new(position: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(number(position)))
+    }
+
     /// Position in [`Table::routes`].
     #[must_use]
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 

@@ -145,6 +145,19 @@ impl OwnerHandles {
         }
     }
 
+    /// Whose they are.
+    pub(crate) fn owner(&self) -> RouteOwner {
+        RouteOwner {
+            tenant: self.labels.tenant.clone(),
+            ingress: self.labels.ingress.clone(),
+        }
+    }
+
+    /// Whether they are those of this owner.
+    pub(crate) fn is_of(&self, owner: &RouteOwner) -> bool {
+        self.labels.tenant == owner.tenant && self.labels.ingress == owner.ingress
+    }
+
     /// Removes the series.
     pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::SeqCst);

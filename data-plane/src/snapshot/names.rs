@@ -6,18 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use tokio::time::Instant;
 
 use super::{Known, Live, LiveRoute, Snapshot};
 use crate::balance::{LiveBackend, LiveEndpoint, Traffic};
 use crate::metrics::{Metrics, Overflow, OwnerHandles, TenantHandles};
 use crate::table::shards::Shards;
-use crate::table::{BackendName, Endpoint, RouteOwner, Table};
+use crate::table::{BackendName, Endpoint, HashKey, RouteOwner, Table};
 
 /// What lives longer than one table, by name.
 #[derive(Debug)]
 pub(super) struct Names {
-    owners: BTreeMap<RouteOwner, Used<OwnerHandles>>,
+    /// Found by their names, which stand in them.
+    owners: HashTable<Used<OwnerHandles>>,
+    key: HashKey,
     tenants: BTreeMap<Arc<str>, Used<TenantHandles>>,
     traffic: BTreeMap<BackendName, Used<Traffic>>,
     overflow: Overflow,
@@ -45,7 +48,8 @@ impl Names {
     /// Nothing has a name yet.
     pub(super) fn new(overflow: Overflow) -> Self {
         Self {
-            owners: BTreeMap::new(),
+            owners: HashTable::new(),
+            key: HashKey::default(),
             tenants: BTreeMap::new(),
             traffic: BTreeMap::new(),
             overflow,
@@ -64,6 +68,7 @@ impl Names {
         let mut live = before.live.clone();
         if before.generation == 0 {
             live.endpoints = Shards::new(table.hash_key());
+            self.key = table.hash_key();
         }
         self.follow_routes(&before.table, table, &mut live, metrics, gone);
         self.follow_backends(&before.table, table, &mut live);
@@ -152,7 +157,10 @@ impl Names {
     }
 
     fn owner(&mut self, owner: &RouteOwner, metrics: &Metrics) -> Arc<OwnerHandles> {
-        if let Some(known) = self.owners.get_mut(owner) {
+        let key = self.key;
+        let hashed = key.hash(owner);
+        let is_it = |used: &Used<OwnerHandles>| used.handles.is_of(owner);
+        if let Some(known) = self.owners.find_mut(hashed, is_it) {
             known.uses += 1;
             return Arc::clone(&known.handles);
         }
@@ -170,20 +178,21 @@ impl Names {
             handles: Arc::clone(&handles),
             uses: 1,
         };
-        self.owners.insert(owner.clone(), used);
+        let hash_of = |used: &Used<OwnerHandles>| key.hash(&used.handles.owner());
+        self.owners.insert_unique(hashed, used, hash_of);
         handles
     }
 
     fn release(&mut self, owner: &RouteOwner, gone: &mut Gone) {
-        let Some(known) = self.owners.get_mut(owner) else {
+        let is_it = |used: &Used<OwnerHandles>| used.handles.is_of(owner);
+        let Ok(mut known) = self.owners.find_entry(self.key.hash(owner), is_it) else {
             return;
         };
-        known.uses -= 1;
-        if known.uses > 0 {
+        known.get_mut().uses -= 1;
+        if known.get().uses > 0 {
             return;
         }
-        gone.owners
-            .extend(self.owners.remove(owner).map(|used| used.handles));
+        gone.owners.push(known.remove().0.handles);
         let Some(tenant) = self.tenants.get_mut(&owner.tenant) else {
             return;
         };

@@ -3,6 +3,8 @@
 //! In: hosts, paths, routes, backends and certificates, and what of them is gone. Out: tables that share what did not change
 //! from one to the next. A route or a backend keeps its number as long as something needs it.
 
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,9 +14,7 @@ use super::{
     Hosts, PathMatch, PathPolicy, Policy, Route, RouteId, RouteOwner, Table, number,
 };
 use crate::host::HostPattern;
-
-/// What makes two routes one.
-type RouteKey = (RouteOwner, BackendId, PathPolicy);
+use routes::Routes;
 
 /// Builds [`Table`]s. The first claim of a host and path wins; the caller sorts.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct TableBuilder {
     table: Table,
     backends: BTreeMap<BackendName, (BackendId, usize)>,
     backend_numbers: Numbers,
-    routes: BTreeMap<RouteKey, (RouteId, usize)>,
+    routes: Routes,
     route_numbers: Numbers,
     /// Routes that may have no path.
     loose: BTreeSet<RouteId>,
@@ -105,21 +105,20 @@ impl TableBuilder {
         backend: BackendId,
         of_path: PathPolicy,
     ) -> RouteId {
-        let key = (owner, backend, of_path);
-        if let Some(&(id, _)) = self.routes.get(&key) {
+        let route = Route {
+            owner,
+            backend,
+            policy: None,
+            of_path,
+        };
+        if let Some(id) = self.routes.find(&self.table, &route) {
             return id;
         }
         self.is_changed = true;
-        let id = RouteId(number(self.route_numbers.take()));
-        let route = Route {
-            owner: key.0.clone(),
-            backend,
-            policy: None,
-            of_path: key.2.clone(),
-        };
+        let id = RouteId::new(self.route_numbers.take());
         self.table.routes.set(id.index(), Some(Arc::new(route)));
         self.use_backend(backend, true);
-        self.routes.insert(key, (id, 0));
+        self.routes.add(&self.table, id);
         self.loose.insert(id);
         id
     }
@@ -243,19 +242,18 @@ impl TableBuilder {
     /// Takes out the routes that have no path, and the backends that lost their last route.
     pub fn sweep(&mut self) {
         for id in std::mem::take(&mut self.loose) {
-            let key = key(self.table.route(id));
-            if self.routes.get(&key).is_none_or(|&(_, uses)| uses > 0) {
+            let backend = self.table.route(id).backend;
+            if !self.routes.remove_unused(&self.table, id) {
                 continue;
             }
             self.is_changed = true;
-            self.routes.remove(&key);
             self.table.routes.set(id.index(), None);
             self.route_numbers.give_back(id.index());
-            if self.use_backend(key.1, false) == 0 {
-                let name = &self.table.backend(key.1).name;
+            if self.use_backend(backend, false) == 0 {
+                let name = &self.table.backend(backend).name;
                 self.backends.remove(name);
-                self.table.backends.set(key.1.index(), None);
-                self.backend_numbers.give_back(key.1.index());
+                self.table.backends.set(backend.index(), None);
+                self.backend_numbers.give_back(backend.index());
             }
         }
     }
@@ -344,16 +342,7 @@ impl TableBuilder {
     }
 
     fn use_route(&mut self, id: RouteId, is_used: bool) {
-        let key = key(self.table.route(id));
-        let Some((_, uses)) = self.routes.get_mut(&key) else {
-            return;
-        };
-        *uses = if is_used {
-            *uses + 1
-        } else {
-            uses.saturating_sub(1)
-        };
-        if *uses == 0 {
+        if self.routes.note(&self.table, id, is_used) == Some(0) {
             self.loose.insert(id);
         }
     }
@@ -371,10 +360,6 @@ impl TableBuilder {
         };
         *uses
     }
-}
-
-fn key(route: &Route) -> RouteKey {
-    (route.owner.clone(), route.backend, route.of_path.clone())
 }
 
 #[cfg(test)]

@@ -337,7 +337,7 @@ mod tests {
         let mut all = Expressions::default();
         for (number, (tenant, text, beginning)) in expressions.iter().enumerate() {
             let expression = Arc::new(Expression::new(text, beginning).unwrap());
-            let route = RouteId(u32::try_from(number).unwrap());
+            let route = RouteId::new(number);
             assert_eq!(all.insert(&(*tenant).into(), expression, route), None);
         }
         let found = all.find(path, bytes);

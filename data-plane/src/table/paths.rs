@@ -13,15 +13,21 @@ use super::expression::{Expression, Expressions, PATH_BYTES_MAX};
 use super::shards::HashKey;
 use super::{PathMatch, RouteId};
 
-/// The paths of one host. First comes what each request reads: of thousands of hosts none is in the cache.
+/// The paths of one host. Small, and in one place what nearly every request reads: of thousands of hosts none is in the cache.
 #[derive(Clone, Debug, Default)]
-#[repr(C)]
 pub struct HostPaths {
     root: Ends,
     /// For paths that match nothing else: the `defaultBackend` of an Ingress that names this host.
     default: Option<RouteId>,
     /// Nearly every host has none.
     expressions: Option<Box<Expressions>>,
+    /// What is below the root: nothing for most hosts.
+    tree: Option<Box<Tree>>,
+}
+
+/// The paths below the root.
+#[derive(Clone, Debug, Default)]
+struct Tree {
     nodes: Vec<Node>,
     /// Positions in `nodes`, by parent and element.
     children: HashTable<u32>,
@@ -82,8 +88,10 @@ impl HostPaths {
             );
         };
         add(String::new(), self.root);
-        for node in &self.nodes {
-            add(self.path_of(node), node.ends);
+        if let Some(tree) = &self.tree {
+            for node in &tree.nodes {
+                add(tree.path_of(node), node.ends);
+            }
         }
         all
     }
@@ -104,16 +112,16 @@ impl HostPaths {
             return best;
         };
         best = self.root.prefix.or(best);
-        if self.nodes.is_empty() {
+        let Some(tree) = &self.tree else {
             return best;
-        }
+        };
         let mut at = ROOT;
         for element in elements {
-            let Some(node) = self.child(key, at, element) else {
+            let Some(node) = tree.child(key, at, element) else {
                 return best;
             };
             at = node;
-            best = self.ends(at).prefix.or(best);
+            best = tree.nodes[at as usize].ends.prefix.or(best);
         }
         self.ends(at).exact.or(best)
     }
@@ -216,14 +224,15 @@ impl HostPaths {
         };
         let mut at = ROOT;
         for element in elements(path)? {
-            at = match self.child(key, at, element) {
+            let tree = self.tree.get_or_insert_default();
+            at = match tree.child(key, at, element) {
                 Some(child) => child,
-                None => self.add(key, at, element),
+                None => tree.add(key, at, element),
             };
         }
-        let ends = match at {
-            ROOT => &mut self.root,
-            node => &mut self.nodes[node as usize].ends,
+        let ends = match (at, &mut self.tree) {
+            (ROOT, _) | (_, None) => &mut self.root,
+            (node, Some(tree)) => &mut tree.nodes[node as usize].ends,
         };
         let place = match kind {
             PathMatch::Exact => &mut ends.exact,
@@ -247,13 +256,29 @@ impl HostPaths {
 
     /// Every route that is named, as often as it is.
     pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
-        let ends = self.nodes.iter().map(|node| node.ends).chain([self.root]);
+        let nodes = self.tree.iter().flat_map(|tree| &tree.nodes);
+        let ends = nodes.map(|node| node.ends).chain([self.root]);
         ends.flat_map(|ends| [ends.exact, ends.prefix])
             .chain([self.default])
             .flatten()
             .chain(self.expressions().map(|(_, route)| route))
     }
 
+    fn child(&self, key: HashKey, parent: u32, element: &str) -> Option<u32> {
+        self.tree.as_ref()?.child(key, parent, element)
+    }
+
+    fn ends(&self, node: u32) -> Ends {
+        match (node, &self.tree) {
+            (ROOT, _) | (_, None) => self.root,
+            (node, Some(tree)) => tree.nodes[node as usize].ends,
+        }
+    }
+}
+
+// === impl Tree ===
+
+impl Tree {
     fn child(&self, key: HashKey, parent: u32, element: &str) -> Option<u32> {
         let is_it = |&number: &u32| {
             let node = &self.nodes[number as usize];
@@ -279,13 +304,6 @@ impl HostPaths {
         self.children
             .insert_unique(hash(key, parent, element), number, hash_of);
         number
-    }
-
-    fn ends(&self, node: u32) -> Ends {
-        match node {
-            ROOT => self.root,
-            node => self.nodes[node as usize].ends,
-        }
     }
 
     fn path_of(&self, node: &Node) -> String {

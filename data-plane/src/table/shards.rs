@@ -47,7 +47,7 @@ impl HashKey {
         SipHasher13::new_with_keys(self.low, self.high)
     }
 
-    fn hash(self, value: &(impl Hash + ?Sized)) -> u64 {
+    pub(crate) fn hash(self, value: &(impl Hash + ?Sized)) -> u64 {
         let mut hasher = self.hasher();
         value.hash(&mut hasher);
         hasher.finish()

@@ -348,7 +348,7 @@ fn annotations_page() -> String {
              spoken to within TLS, 1.2 or 1.3. **By default nobody's certificate is looked at**, as in ingress-nginx: what is sent is encrypted, but whoever answers at the pod's\n\
              address is believed. These say more. They also go for the ports of Services that say `https` themselves; where no TLS is spoken they have no effect.\n\n";
     page += &table(&annotation::TO_PODS);
-    page += "\nWho asks for verification and does not say whole whom to believe, and names a Secret that cannot be used, gets 503 (`route_closed`) where TLS is spoken, and a\n\
+    page += "\nWho asks for verification and does not say whole whom to believe, or names a Secret that cannot be used, gets 503 (`route_closed`) where TLS is spoken, and a\n\
              condition: to go on unverified would be worse. What differs from ingress-nginx: `proxy-ssl-name`, `proxy-ssl-server-name` and `proxy-ssl-verify` mean something without\n\
              `proxy-ssl-secret` too; verification needs `proxy-ssl-name`, in whose place ingress-nginx compares with a name that no certificate has; a Secret of another type than\n\
              `kubernetes.io/tls` is not read. A tier that reads Secrets by their names (`--secret-namespaces`) reads these likewise. `proxy-ssl-ciphers`, `proxy-ssl-protocols` and\n\

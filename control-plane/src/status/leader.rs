@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,6 +29,9 @@ use crate::translate::condition::Condition;
 
 /// Writes to Ingresses that are under way at a time.
 const WRITES_MAX: usize = 8;
+
+/// Leases of replicas that are gone that are deleted at a time.
+const DELETIONS_MAX: usize = 8;
 
 /// Ingresses that are looked at in one go.
 const LOOKED_AT_MAX: usize = 256;
@@ -72,8 +75,25 @@ struct Term<'l> {
     waits_since: Option<Instant>,
     writes: FuturesUnordered<BoxFuture<'static, Written>>,
     telling: FuturesUnordered<BoxFuture<'static, Told>>,
+    /// Of Leases of the dead.
+    deletions: FuturesUnordered<BoxFuture<'static, ()>>,
     /// When each trouble was said last.
     said: BTreeMap<&'static str, Instant>,
+}
+
+/// Deletes the Lease of a replica that is gone, unless it was renewed since. What fails is tried again with the next roll call.
+async fn delete(leases: Api<Lease>, name: String, version: String) {
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            resource_version: Some(version),
+            uid: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let deleted = timeout(REQUEST_TIMEOUT, leases.delete(&name, &parameters)).await;
+    if matches!(deleted, Ok(Ok(_))) {
+        tracing::info!(lease = name, "a replica is gone; its Lease is deleted");
+    }
 }
 
 // === impl Leader ===
@@ -136,6 +156,7 @@ impl<'l> Term<'l> {
             waits_since: None,
             writes: FuturesUnordered::new(),
             telling: FuturesUnordered::new(),
+            deletions: FuturesUnordered::new(),
             said: BTreeMap::new(),
         }
     }
@@ -161,6 +182,7 @@ impl<'l> Term<'l> {
                 biased;
                 Some(written) = self.writes.next() => self.written(&written),
                 Some(told) = self.telling.next() => self.told(told),
+                Some(()) = self.deletions.next() => {}
                 Ok(()) = known.changed() => known.mark_changed(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 Ok(()) = self.programmed.changed() => {}
@@ -260,12 +282,10 @@ impl<'l> Term<'l> {
             let behind = behind.unwrap_or_default();
             self.say("replica_behind", &behind);
         }
-        for name in dead {
-            tracing::info!(lease = name, "a replica is gone; its Lease is deleted");
-            let parameters = DeleteParams::default();
-            let gone = self.leases.delete(&name, &parameters);
-            // It is tried again with the next roll call.
-            let _ = timeout(REQUEST_TIMEOUT, gone).await;
+        if self.deletions.is_empty() {
+            for (name, version) in dead.into_iter().take(DELETIONS_MAX) {
+                self.deletions.push(Box::pin(delete(self.leases.clone(), name, version)));
+            }
         }
     }
 

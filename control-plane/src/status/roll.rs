@@ -26,8 +26,8 @@ pub(super) struct Reached {
     pub(super) least: Progress,
     /// One that has not reached what we have.
     pub(super) behind: Option<String>,
-    /// Leases of the dead.
-    pub(super) dead: Vec<String>,
+    /// Leases of the dead, by name and version: one that is renewed meanwhile is of somebody who lives.
+    pub(super) dead: Vec<(String, String)>,
 }
 
 // === impl Roll ===
@@ -58,9 +58,9 @@ impl Roll {
                 Some((before, since)) if *before == version => *since,
                 _ => now,
             };
-            seen.insert(name.to_owned(), (version, since));
+            seen.insert(name.to_owned(), (version.clone(), since));
             if now.duration_since(since) >= DURATION {
-                reached.dead.push(name.to_owned());
+                reached.dead.push((name.to_owned(), version));
                 continue;
             }
             let annotations = metadata.annotations.as_ref();
@@ -112,7 +112,7 @@ mod tests {
         let leases = [lease("b", "4", 9), lease("c", "3", 7)];
         let reached = roll.call(&leases, "own", own, start + DURATION);
         assert_eq!(reached.least.of(Kind::Ingress), 9);
-        assert_eq!(reached.dead, ["c"]);
+        assert_eq!(reached.dead, [("c".to_owned(), "3".to_owned())]);
 
         // It was only slow.
         let leases = [lease("b", "4", 9), lease("c", "5", 8)];

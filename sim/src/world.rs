@@ -42,8 +42,8 @@ use self::sockets::Switchboard;
 const RECEIVE_BUFFER: usize = 16 << 10;
 /// A packet's greatest size. As on loopback: a real one's 1,500 would only make more packets of the same bytes.
 const MTU: u32 = 16 << 10;
-/// Passes of a millisecond without an answer before TCP sends again; 200 ms, Linux's least.
-const RETRANSMIT_PASSES: u32 = 200;
+/// How long TCP waits for an answer before it sends again: Linux's least.
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
 /// How often it sends again before it gives up: after some 200 s, Linux after 924. No wait of the tiers or of Kubernetes between the two decides anything.
 const RETRANSMITS_MAX: u32 = 1_000;
 
@@ -58,7 +58,7 @@ pub struct Options {
     pub seed: u64,
     /// How many processes can run or be on their way out at once.
     pub kernels: usize,
-    /// The time that passes at once while packets are on their way.
+    /// The time that passes at once, whole milliseconds. Packets leave and arrive at its ends: a longer one is faster to run, and coarser.
     pub step: Duration,
 }
 
@@ -113,10 +113,12 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(options.seed);
         let interposed = Interposed::new(rng.next_u64());
         clock::leave(Duration::ZERO);
+        // It counts passes, of which each step has one.
+        let passes = RETRANSMIT_AFTER.as_nanos() / options.step.as_nanos().max(1);
         let config = KernelConfig::default()
             .recv_buf_cap(RECEIVE_BUFFER)
             .mtu(MTU)
-            .retx_threshold(RETRANSMIT_PASSES)
+            .retx_threshold(u32::try_from(passes).unwrap_or(u32::MAX).max(1))
             .retx_max(RETRANSMITS_MAX);
         let mut net = turmoil_net::Net::with_config(config);
         let board = Rc::new(RefCell::new(Switchboard {

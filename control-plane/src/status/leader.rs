@@ -284,7 +284,8 @@ impl<'l> Term<'l> {
         }
         if self.deletions.is_empty() {
             for (name, version) in dead.into_iter().take(DELETIONS_MAX) {
-                self.deletions.push(Box::pin(delete(self.leases.clone(), name, version)));
+                self.deletions
+                    .push(Box::pin(delete(self.leases.clone(), name, version)));
             }
         }
     }

@@ -159,7 +159,9 @@ struct Cluster {
 }
 
 fn cluster(seed: u64) -> Cluster {
-    let mut world = World::new(Options::new(seed));
+    let mut options = Options::new(seed);
+    options.step = Duration::from_millis(5);
+    let mut world = World::new(options);
     let names = ["api", "tier", "pod-0", "pod-1", "client"];
     let [api, tier_host, one, two, client] = names.map(|name| world.add_host(name));
     for (host, address) in [

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -53,6 +54,15 @@ pub struct Prefix(HeaderValue);
 pub struct InvalidTarget;
 
 // === impl Rewrite ===
+
+/// By the texts, in which two that differ nearly always do.
+impl Hash for Rewrite {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.target.text.hash(state);
+        let expression = self.expression.as_ref();
+        expression.map(|expression| expression.text()).hash(state);
+    }
+}
 
 impl Rewrite {
     /// What a path and a query become. None: more bytes than a head may have.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Rewrite;
 
 /// What is done to the requests of a path, beside the [`Policy`](super::Policy) of its Ingress. Nothing set: they go as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathPolicy {
     /// Whether those that came by http are sent to https.
     pub redirect: Redirect,
@@ -14,7 +14,7 @@ pub struct PathPolicy {
 }
 
 /// Whether requests by http are answered with the same URL by https (308).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redirect {
     /// They are served.
     #[default]

@@ -63,12 +63,14 @@ impl Routes {
     }
 }
 
-/// Of all that makes two routes one: an Ingress may rewrite each of ten thousand paths in another way.
+/// Of what makes two routes one, as far as an Ingress may have many of it: it may rewrite each of ten thousand paths in another way.
 fn hash(table: &Table, route: &Route) -> u64 {
     let mut hasher = table.hash_key().hasher();
     route.owner.hash(&mut hasher);
     route.backend.0.hash(&mut hasher);
-    route.of_path.hash(&mut hasher);
+    if let Some(rewrite) = &route.of_path.rewrite {
+        rewrite.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
